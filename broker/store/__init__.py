@@ -1,0 +1,1 @@
+"""Durable state: one contract, kept by SQLite (embedded) and PostgreSQL (production)."""

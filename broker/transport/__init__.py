@@ -1,0 +1,1 @@
+"""Queues between the roles: one contract, kept in process (embedded) and by RabbitMQ (production)."""
