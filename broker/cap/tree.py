@@ -1,0 +1,116 @@
+"""The element tree between bytes and model: the same for XML and JSON, each node knowing its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from broker.cap.findings import Finding
+
+REPEATABLE = frozenset(
+    ("code", "info", "category", "responseType", "eventCode", "parameter", "resource")
+) | frozenset(("area", "polygon", "circle", "geocode"))
+"""Elements that CAP lets occur many times; their XPath always carries an index."""
+
+
+class Node:
+    """One element: its name, its own text as sent, its children, and where it stands."""
+
+    __slots__ = (
+        "_by_name",
+        "attributes",
+        "children",
+        "line",
+        "name",
+        "namespace",
+        "parent",
+        "pointer",
+        "signature",
+        "text",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        text: str = "",
+        *,
+        parent: Node | None = None,
+        line: int | None = None,
+        pointer: str | None = None,
+        namespace: str | None = None,
+        signature: bool = False,
+        attributes: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.children: list[Node] = []
+        self.parent = parent
+        self.line = line
+        self.pointer = pointer
+        self.namespace = namespace  # None for an element of CAP 1.2, else the foreign namespace
+        self.signature = signature
+        self.attributes = attributes  # only those that CAP does not allow
+        self._by_name: dict[str, list[Node]] | None = None
+        if parent is not None:
+            parent.children.append(self)
+
+    @property
+    def place(self) -> str:
+        """JSON Pointer (RFC 6901) for a node of JSON, else an XPath in local names, indices from 1."""
+        if self.pointer is not None:
+            return self.pointer
+        steps: list[str] = []
+        node: Node | None = self
+        while node is not None:
+            steps.append(_step(node))
+            node = node.parent
+        return "/" + "/".join(reversed(steps))
+
+    @property
+    def by_name(self) -> dict[str, list[Node]]:
+        """The CAP children under their names, in order; the tree must be complete before this is asked."""
+        if self._by_name is None:
+            self._by_name = {}
+            for child in self.children:
+                if child.namespace is None:
+                    self._by_name.setdefault(child.name, []).append(child)
+        return self._by_name
+
+    def all(self, name: str) -> list[Node]:
+        """The CAP children of that name, in order."""
+        return self.by_name.get(name, [])
+
+    def first(self, name: str) -> Node | None:
+        """The first CAP child of that name."""
+        found = self.by_name.get(name)
+        return found[0] if found else None
+
+    def value(self, name: str) -> str | None:
+        """The text of the first CAP child of that name, as sent."""
+        child = self.first(name)
+        return None if child is None else child.text
+
+
+def _step(node: Node) -> str:
+    if node.parent is None:
+        return node.name
+    twins = [child for child in node.parent.children if child.name == node.name]
+    if len(twins) == 1 and node.name not in REPEATABLE:
+        return node.name
+    index = next(number for number, twin in enumerate(twins, 1) if twin is node)
+    return f"{node.name}[{index}]"
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a codec made of the bytes: a tree, or none, and what was wrong with the encoding itself.
+
+    `faithful` is False when the tree does not hold all that was sent (a JSON value of a wrong type, a key
+    given twice), so that no model may be built from it. `version` is the CAP version that the namespace
+    names, where it names one.
+    """
+
+    root: Node | None
+    findings: list[Finding] = field(default_factory=list)
+    faithful: bool = True
+    version: str | None = None
+    signatures: int = 0
