@@ -78,8 +78,6 @@ class Reason(IntEnum):
     """The terminal did not accept it: signature, area, age or status."""
     UNCONFIRMED = 69
     """Sent, or perhaps sent, and no proof of arrival until the alert's time and grace ran out."""
-    GAVE_UP = 70
-    """Every attempt failed with a transient reason."""
 
 
 FIRST_TRANSIENT: Final = 32

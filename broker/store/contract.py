@@ -42,6 +42,10 @@ class Alerts(Protocol):
         """One alert. Raises NotFound."""
         ...
 
+    async def alert_by_digest(self, digest: bytes) -> AlertRecord | None:
+        """The alert whose body has this SHA-256, if one was accepted."""
+        ...
+
     async def alerts(
         self, *, states: Sequence[AlertState] = (), limit: int = 100, before: str | None = None
     ) -> list[AlertRecord]:
@@ -126,8 +130,15 @@ class Dispatch(Protocol):
         """Several batches, in the order of `ids`. Raises NotFound if one is missing."""
         ...
 
-    async def batch_ids(self, *, alert: str | None = None, channel: ChannelName | None = None) -> list[int]:
-        """Ids of batches, ascending; with no alert given: of alerts not yet completed, cancelled or expired."""
+    async def batch_ids(
+        self,
+        *,
+        alert: str | None = None,
+        channel: ChannelName | None = None,
+        expires_after: int | None = None,
+    ) -> list[int]:
+        """Ids of batches, ascending, of one alert or, with none given, of alerts in planned, sending or
+        completed; `expires_after` (UTC milliseconds) leaves out those that expire at or before it."""
         ...
 
     async def rendition(self, rendition: int) -> RenditionRecord:

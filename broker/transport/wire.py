@@ -24,6 +24,8 @@ class BatchMessage:
 
     batch: BatchRecord
     attempt: int
+    not_before: int
+    """When this attempt could begin, UTC milliseconds: dwell time counts from here."""
     ordinals: Ordinals | None
 
 
@@ -44,6 +46,7 @@ def encode_batch(batch: BatchRecord, work: Work) -> Message:
             "round": batch.round,
             "expires": batch.expires,
             "attempt": work.attempt,
+            "not_before": work.not_before,
             "size": len(batch),
             "retry": -1 if work.ordinals is None else len(work.ordinals),
         },
@@ -76,11 +79,11 @@ def decode_batch(message: Message) -> BatchMessage:
             recipients=np.frombuffer(message.body, "<u4", size),
             addresses=message.body[ordinals_end:],
         )
-        attempt = int(headers["attempt"])
+        attempt, not_before = int(headers["attempt"]), int(headers["not_before"])
     except (KeyError, ValueError) as error:
         raise WireError(f"a batch message lacks or garbles a header: {error}") from error
     ordinals = None if retry < 0 else np.frombuffer(message.body, "<u2", retry, ids_end)
-    return BatchMessage(batch, attempt, ordinals)
+    return BatchMessage(batch, attempt, not_before, ordinals)
 
 
 def encode_receipts(receipts: Receipts, *, unique: str) -> Message:

@@ -1,0 +1,1 @@
+"""The HTTP face for departments: post alerts, follow them, scrape metrics."""

@@ -1,0 +1,59 @@
+"""Is the process alive, is it ready, and its metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.errors import StoreError
+from broker.metrics import Metrics
+from broker.store.contract import Store
+from broker.transport.contract import Transport, all_queues
+
+
+class Health:
+    """`/-/healthy`, `/-/ready` and `/metrics`."""
+
+    def __init__(self, store: Store, transport: Transport | None, metrics: Metrics, *, shards: int) -> None:
+        self._store = store
+        self._transport = transport
+        self._metrics = metrics
+        self._shards = shards
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes."""
+        return [
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """200 as long as the process answers."""
+        return web.json_response({"status": "alive"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """200 when the store takes writes and the transport is connected, else 503 with what is wrong."""
+        wrong = []
+        try:
+            await self._store.ping()
+        except StoreError as error:
+            wrong.append(f"store: {error}")
+        if self._transport is not None and not self._transport.connected:
+            wrong.append("transport: not connected")
+        if self._transport is not None and self._transport.blocked:
+            wrong.append("transport: blocked by the server (memory or disk alarm)")
+        return web.json_response(
+            {"status": "not ready" if wrong else "ready", "wrong": wrong}, status=503 if wrong else 200
+        )
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """What Prometheus scrapes."""
+        if self._transport is not None:
+            self._metrics.connected.set(self._transport.connected)
+            self._metrics.blocked.set(self._transport.blocked)
+            if self._transport.connected:
+                for queue in all_queues(self._shards):
+                    self._metrics.queue_depth.labels(queue).set(await self._transport.depth(queue))
+        return web.Response(
+            body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )

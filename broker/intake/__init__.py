@@ -1,0 +1,1 @@
+"""What comes in from the departments: who may say what, and the acceptance of an alert."""

@@ -1,0 +1,133 @@
+"""Acceptance: bytes in, a durable alert out, or every reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Literal
+
+from broker import logs
+from broker.cap.document import read
+from broker.cap.findings import Posture
+from broker.cap.limits import Limits
+from broker.cap.model import Alert
+from broker.cap.segments import Segment, segments
+from broker.clock import from_ms, now_ms, to_ms
+from broker.errors import Conflict, InputRefused, Problem
+from broker.intake.authority import Authority
+from broker.intake.departments import Departments
+from broker.store.contract import Store
+from broker.store.records import AlertEvent, AlertRecord, TokenRecord
+from broker.types import AlertState
+
+_MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
+    "application/cap+xml": "xml",
+    "application/xml": "xml",
+    "application/json": "json",
+    "application/cap+json": "json",
+}
+
+
+class Intake:
+    """Accepts alerts from departments."""
+
+    def __init__(
+        self, store: Store, departments: Departments, authority: Authority, *, max_bytes: int = 512 * 1024
+    ) -> None:
+        self._store = store
+        self._departments = departments
+        self._authority = authority
+        self.max_bytes = max_bytes
+        self._limits = Limits(max_bytes=max_bytes)
+        self._log = logs.get(role="intake")
+
+    async def accept(self, body: bytes, content_type: str, token: TokenRecord) -> AlertRecord:
+        """Keep the alert durably and return its record; the same bytes again return the same record.
+
+        Raises InputRefused (415, 413, 400, 403 or 422, with every problem) and Conflict (same identity, other
+        bytes).
+        """
+        form = self._form(content_type)
+        if len(body) > self.max_bytes:
+            problem = Problem("body", "body.size", f"more than {self.max_bytes} bytes")
+            raise InputRefused([problem], status=413)
+        received = now_ms()
+        known = await self._store.alert_by_digest(hashlib.sha256(body).digest())
+        if known is not None and known.department == token.department:
+            return known  # before lint: a repeated post may come after the alert has expired
+        alert = self._understood(body, form, received)
+        department = self._departments.get(token.department)
+        denied, unclear = self._authority.problems(alert, department)
+        if unclear or denied:
+            raise InputRefused(denied + unclear, status=403 if denied and not unclear else 422)
+        record = _record(alert, body, content_type, received, token)
+        event = AlertEvent(record.id, received, AlertState.RECEIVED, token.id, "posted by the department")
+        kept = await self._store.add_alert(record, event)
+        if kept.digest != record.digest:
+            raise Conflict(
+                f"an alert with this identity ({alert.sender}, {alert.identifier}, {alert.sent.text}) "
+                "was accepted with other content"
+            )
+        if kept.id == record.id:
+            self._log.info("alert_accepted", alert=record.id, department=token.department, level=record.level)
+        return kept
+
+    @staticmethod
+    def _form(content_type: str) -> Literal["xml", "json"]:
+        media_type = content_type.partition(";")[0].strip().lower()
+        try:
+            return _MEDIA_TYPES[media_type]
+        except KeyError:
+            message = f"send CAP 1.2 as {', '.join(_MEDIA_TYPES)}"
+            problem = Problem("header/Content-Type", "media-type", message, media_type[:100] or None)
+            raise InputRefused([problem], status=415) from None
+
+    def _understood(self, body: bytes, form: Literal["xml", "json"], received: int) -> Alert:
+        reading = read(body, form, limits=self._limits, posture=Posture.STRICT, now=from_ms(received))
+        if reading.alert is not None and reading.valid:
+            return reading.alert
+        problems = [
+            Problem(
+                f"{finding.place} (line {finding.line})" if finding.line else finding.place,
+                finding.rule,
+                finding.message,
+                finding.value,
+            )
+            for finding in reading.errors
+        ]
+        raise InputRefused(problems, status=400 if reading.version is None and form == "xml" else 422)
+
+
+def highest(parts: list[Segment]) -> Segment:
+    """The segment with the highest level; the first of equals."""
+    return max(parts, key=lambda part: 0 if part.level is None else part.level.rank)
+
+
+def _record(alert: Alert, body: bytes, content_type: str, received: int, token: TokenRecord) -> AlertRecord:
+    parts = segments(alert)
+    top = highest(parts)
+    expires = [part.expires.instant for part in parts if part.expires is not None]
+    return AlertRecord(
+        id=new_id(received),
+        sender=alert.sender,
+        identifier=alert.identifier,
+        sent=to_ms(alert.sent.instant),
+        department=token.department,
+        status=str(alert.status),
+        msg_type=str(alert.msg_type),
+        level=None if top.level is None else str(top.level),
+        event=top.event_code or "",
+        headline=next((info.headline for info in top.infos if info.headline), alert.infos[0].event or ""),
+        content_type=content_type,
+        digest=hashlib.sha256(body).digest(),
+        body=body,
+        received=received,
+        expires=max(to_ms(instant) for instant in expires),
+        state=AlertState.RECEIVED,
+        author=token.id,
+    )
+
+
+def new_id(at: int) -> str:
+    """An id that sorts by time: 11 hexadecimal digits of milliseconds, 10 random ones."""
+    return f"{at:011x}{secrets.token_hex(5)}"

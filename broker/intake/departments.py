@@ -1,0 +1,124 @@
+"""The departments and their authority: which senders, events, regions and levels (config/departments.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from broker.errors import ConfigError, NotFound, Problem
+from broker.geo.events import is_pattern, pattern_covers
+from broker.yamlfile import load_yaml
+
+Level = Literal["Red", "Orange", "Yellow", "Blue"]
+RegionPrefix = Annotated[str, StringConstraints(pattern=r"^(\d{2}|\d{6}|\d{9}|\d{12})$")]
+
+
+class ReleaseMode(StrEnum):
+    """What an accepted alert needs before it goes out."""
+
+    NONE = "none"
+    SECOND_PERSON = "second_person"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Department(_Strict):
+    """One issuer and its authority. What is not listed is not allowed."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+    name_zh: str
+    name_en: str
+    senders: Annotated[tuple[str, ...], Field(min_length=1)]
+    """CAP `sender` values that are this department's."""
+    sender_code: str | None = None
+    """14-character code of the national platform (GB/T 35965.1)."""
+    events: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Event codes, or patterns such as `11B*`."""
+    regions: Annotated[tuple[RegionPrefix, ...], Field(min_length=1)]
+    """Prefixes of the division codes that it may warn."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    posture: Literal["strict"] = "strict"
+    release: dict[Level, ReleaseMode] = Field(default_factory=dict)
+    """By level; a level that is not named needs a second person."""
+
+    @field_validator("events")
+    @classmethod
+    def _patterns(cls, events: tuple[str, ...]) -> tuple[str, ...]:
+        for event in events:
+            if not is_pattern(event):
+                raise ValueError(f"{event!r} is neither an event code nor a pattern such as 11B*")
+        return events
+
+    def release_mode(self, level: str | None) -> ReleaseMode:
+        """What release asks for at a level; where nothing is said, a second person."""
+        return next((mode for name, mode in self.release.items() if name == level), ReleaseMode.SECOND_PERSON)
+
+    def may_warn_of(self, event: str) -> bool:
+        """Whether the event code is this department's business."""
+        return any(pattern_covers(pattern, event) for pattern in self.events)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The region prefixes, shortened to their significant digits."""
+        return tuple(_significant(region) for region in self.regions)
+
+    def covers(self, code: str) -> bool:
+        """Whether a 12-digit division code lies in the department's regions."""
+        return any(code.startswith(prefix) for prefix in self.prefixes)
+
+
+class _File(_Strict):
+    departments: tuple[Department, ...]
+
+
+class Departments:
+    """All departments by id."""
+
+    def __init__(self, departments: tuple[Department, ...], place: str = "departments") -> None:
+        self._by_id = {department.id: department for department in departments}
+        problems = []
+        senders: dict[str, str] = {}
+        if len(self._by_id) != len(departments):
+            problems.append(Problem(place, "departments.unique", "two departments have the same id"))
+        for department in departments:
+            for sender in department.senders:
+                other = senders.setdefault(sender, department.id)
+                if other != department.id:
+                    message = f"sender {sender!r} belongs to {other} and to {department.id}"
+                    problems.append(Problem(place, "departments.sender", message))
+        if problems:
+            raise ConfigError(problems)
+
+    @classmethod
+    def load(cls, path: Path) -> Departments:
+        """From a YAML file. Raises ConfigError."""
+        return cls(load_yaml(path, _File).departments, str(path))
+
+    def __iter__(self) -> Iterator[Department]:
+        """In the order of the file."""
+        return iter(self._by_id.values())
+
+    def get(self, department: str) -> Department:
+        """Raises NotFound."""
+        try:
+            return self._by_id[department]
+        except KeyError:
+            known = ", ".join(self._by_id)
+            raise NotFound(f"no department {department!r}; there are {known}") from None
+
+
+def _significant(code: str) -> str:
+    """The digits of a division code that select: 500117000000 → 500117."""
+    code = code.ljust(12, "0")
+    if code[2:] == "0" * 10:
+        return code[:2]
+    for end in (6, 9):
+        if code[end:] == "0" * (12 - end):
+            return code[:end]
+    return code

@@ -1,0 +1,73 @@
+"""Bearer tokens of departments: 256 random bits, kept as SHA-256 only, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+from broker.clock import now_ms
+from broker.errors import NotAllowed
+from broker.store.contract import Accounts
+from broker.store.records import TokenRecord
+
+_PREFIX: Final = "fh_"
+"""Makes a leaked token easy to recognise for scanners."""
+
+
+class Scope(StrEnum):
+    """What a token may do."""
+
+    POST = "alerts:post"
+    READ = "alerts:read"
+    RELEASE = "alerts:release"
+
+
+class Unauthenticated(NotAllowed):
+    """No valid token: send `Authorization: Bearer fh_…`."""
+
+
+def digest(token: str) -> bytes:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def new(
+    department: str, scopes: Iterable[Scope] = (Scope.POST, Scope.READ), *, days: int | None = None
+) -> tuple[str, TokenRecord]:
+    """A fresh token, to be shown once, and the record to keep; valid for `days` or until revoked."""
+    token = _PREFIX + secrets.token_urlsafe(32)
+    created = now_ms()
+    record = TokenRecord(
+        id=f"{department}-{secrets.token_hex(4)}",
+        department=department,
+        digest=digest(token),
+        scopes=tuple(str(scope) for scope in scopes),
+        created=created,
+        expires=None if days is None else created + days * 86_400_000,
+        revoked=None,
+    )
+    return token, record
+
+
+async def authenticate(authorization: str | None, accounts: Accounts) -> TokenRecord:
+    """The token behind an `Authorization` header. Raises Unauthenticated without saying why in detail."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    given = digest(token.strip())
+    record = await accounts.token_by_digest(given)
+    if record is None or not hmac.compare_digest(record.digest, given):
+        raise Unauthenticated("this token is not known")
+    if record.revoked is not None or (record.expires is not None and record.expires <= now_ms()):
+        raise Unauthenticated("this token is revoked or has expired")
+    return record
+
+
+def require(record: TokenRecord, scope: Scope) -> None:
+    """Raises NotAllowed if the token lacks `scope`."""
+    if scope not in record.scopes:
+        raise NotAllowed(f"this token lacks the scope {scope}")

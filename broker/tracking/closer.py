@@ -1,0 +1,97 @@
+"""Follows alerts to their end: sending, completed, settled at expiry, addresses erased."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from broker import logs
+from broker.clock import now_ms
+from broker.errors import StoreError
+from broker.ledger.arrays import COUNT_NAMES, LedgerRow, Receipts, final_mask
+from broker.ledger.state import ATTEMPT_MASK, ATTEMPT_SHIFT, RANK_MASK, RANK_SHIFT, Rank, Reason, word
+from broker.release.states import allowed_from
+from broker.store.contract import Store
+from broker.store.records import AlertEvent, AlertRecord
+from broker.types import AlertState
+
+_PLANNED, _SENT, _FINAL = (COUNT_NAMES.index(name) for name in ("planned", "sent", "final"))
+
+
+class Closer:
+    """Looks at open alerts a few times a second; any number may run, the moves are compare-and-set."""
+
+    def __init__(self, store: Store, *, grace_ms: int = 600_000, interval: float = 0.3) -> None:
+        self._store = store
+        self._grace_ms = grace_ms
+        self._interval = interval
+        self._erased: set[str] = set()
+        self._log = logs.get(role="closer")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except StoreError as error:
+                self._log.warning("closer_postponed", reason=str(error))
+            await asyncio.sleep(self._interval)
+
+    async def once(self) -> None:
+        """Look at every open alert once."""
+        open_states = (AlertState.PLANNED, AlertState.SENDING)
+        for alert in await self._store.alerts(states=open_states, limit=1000):
+            await self._follow(alert)
+        for alert in await self._store.alerts(states=(AlertState.COMPLETED,), limit=1000):
+            if alert.id not in self._erased and alert.expires + self._grace_ms <= now_ms():
+                # Until then evidence may still come in and needs the addresses to be believed.
+                await self._store.erase_addresses(alert.id)
+                self._erased.add(alert.id)
+                self._log.info("addresses_erased", alert=alert.id)
+
+    async def _follow(self, alert: AlertRecord) -> None:
+        totals = np.zeros(len(COUNT_NAMES), np.int64)
+        for row in await self._store.counters(alert.id):
+            totals += np.array(row.counts, np.int64)
+        if alert.state is AlertState.PLANNED and (totals[_SENT] or totals[_FINAL]):
+            await self._move(alert, AlertState.SENDING, "the first recipients were sent the warning")
+        if alert.expires + self._grace_ms <= now_ms():
+            await self._settle(alert)
+            return
+        if totals[_FINAL] == totals[_PLANNED] and not await self._store.open_work(alert.id):
+            await self._move(alert, AlertState.COMPLETED, "every recipient is final")
+
+    async def _settle(self, alert: AlertRecord) -> None:
+        """The alert's time and the grace are over: what is not proved is unconfirmed, what never left expired."""
+        receipts = []
+        for batch in await self._store.batch_ids(alert=alert.id):
+            settled = unconfirmed(await self._store.ledger_row(batch), now_ms())
+            if len(settled):
+                receipts.append(settled)
+        if receipts:
+            await self._store.merge(receipts)
+        await self._move(alert, AlertState.COMPLETED, "the alert's time and the grace for receipts are over")
+
+    async def _move(self, alert: AlertRecord, state: AlertState, why: str) -> None:
+        event = AlertEvent(alert.id, now_ms(), state, "fenghuo", why)
+        if await self._store.move_alert(alert.id, allowed_from(state), event):
+            self._log.info("alert_moved", alert=alert.id, state=str(state))
+
+
+def unconfirmed(row: LedgerRow, at: int) -> Receipts:
+    """Receipts that settle every recipient of `row` that is not final.
+
+    Sent or perhaps sent becomes failed with reason UNCONFIRMED at the same attempt; never sent becomes expired.
+    """
+    (ordinals,) = np.nonzero(~final_mask(row.states))
+    states = row.states[ordinals]
+    rank = states >> RANK_SHIFT & RANK_MASK
+    attempt = states >> ATTEMPT_SHIFT & ATTEMPT_MASK
+    left = (rank == Rank.SENT) | (rank == Rank.UNKNOWN) | (rank == Rank.SENDING)
+    settled = np.where(
+        left,
+        attempt << ATTEMPT_SHIFT | word(Rank.FAILED, reason=Reason.UNCONFIRMED),
+        attempt << ATTEMPT_SHIFT | word(Rank.EXPIRED, reason=Reason.EXPIRED),
+    ).astype(np.uint16)
+    return Receipts(row.batch, ordinals.astype(np.uint16), settled, np.full(len(ordinals), at, np.int64))

@@ -1,0 +1,395 @@
+"""The runner of any channel: takes batches from both lanes, claims them, sends them window by window, reports.
+
+What a crash can do to a batch is decided here. Before a window leaves, the claim's high-water mark is moved
+durably; after it, its outcomes are published and confirmed before the next window may leave. So whoever takes
+over finds at most one window in doubt: it is reported `unknown` and sent again; nothing is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker import logs
+from broker.clock import now_ms
+from broker.errors import ClaimLost, FenghuoError, NotFound, StoreError, TransportError
+from broker.ledger.arrays import Ordinals, Receipts
+from broker.ledger.state import (
+    FIRST_PERMANENT,
+    FIRST_TRANSIENT,
+    RANK_MASK,
+    RANK_SHIFT,
+    REASON_MASK,
+    Rank,
+    Reason,
+    word,
+)
+from broker.metrics import Metrics
+from broker.sealing import Addresses, Keyring, SealError, batch_context
+from broker.store.contract import Store
+from broker.store.records import Claim, FarIds, RenditionRecord, Work
+from broker.transport.contract import (
+    LADDER_SECONDS,
+    Delivery,
+    Subscription,
+    Transport,
+    batch_queue,
+    receipts_queue,
+)
+from broker.transport.wire import BatchMessage, WireError, decode_batch, encode_receipts
+from broker.types import Lane
+from channels.channel import BatchContent, Channel, ChannelContext, Outcomes, Window
+from channels.pacing import Pacer
+
+_CACHED_BATCHES = 64
+_CACHED_RENDITIONS = 256
+_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker runs its channel."""
+
+    concurrency_urgent: int = 4
+    """Batches of the urgent lane in hand at once."""
+    concurrency_routine: int = 2
+    lease_ms: int = 30_000
+    """How long a claim outlives a silent worker."""
+    max_attempts: int = 4
+    """Attempts per recipient before a transient failure is final; at most 15."""
+    per_second: float | None = None
+    """Recipients per second that the provider allows; None is no limit."""
+    shards: int = 1
+    """Receipt queues, as the trackers have them."""
+
+
+class Worker:
+    """Runs one channel."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        store: Store,
+        transport: Transport,
+        keyring: Keyring,
+        metrics: Metrics,
+        *,
+        owner: str,
+        settings: WorkerSettings,
+    ) -> None:
+        self.channel = channel
+        self._store = store
+        self._transport = transport
+        self._keyring = keyring
+        self._metrics = metrics
+        self._owner = owner
+        self._settings = settings
+        self._pacer = Pacer(settings.per_second)
+        self._slots = {
+            Lane.URGENT: asyncio.Semaphore(settings.concurrency_urgent),
+            Lane.ROUTINE: asyncio.Semaphore(settings.concurrency_routine),
+        }
+        self._subscriptions: list[Subscription] = []
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+        self._contents: OrderedDict[int, BatchContent] = OrderedDict()
+        self._renditions: OrderedDict[int, RenditionRecord] = OrderedDict()
+        self._unique = itertools.count(now_ms())
+        self._log = logs.get(role="worker", channel=str(channel.name))
+
+    async def start(self) -> None:
+        """Start the channel and take batches. Raises ChannelError if the channel cannot work."""
+        await self.channel.start(
+            ChannelContext(batch=self._content, open_batches=self._open_batches, far_ids=self._far_ids)
+        )
+        self._listener = asyncio.create_task(self._listen(), name=f"listen:{self.channel.name}")
+        for lane, slots in (
+            (Lane.URGENT, self._settings.concurrency_urgent),
+            (Lane.ROUTINE, self._settings.concurrency_routine),
+        ):
+            queue = batch_queue(self.channel.name, lane)
+            self._subscriptions.append(await self._transport.consume(queue, self._on_delivery, prefetch=2 * slots))
+
+    async def run(self) -> None:
+        """Watch over the side tasks until closed; raises what killed one: a half-dead worker must not stay."""
+        assert self._listener is not None
+        stop = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait({self._listener, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if self._listener in done and not self._stopping.is_set():
+            stop.cancel()
+            self._listener.result()
+            raise FenghuoError(f"the {self.channel.name} channel stopped listening")
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Take no more, let windows in flight end and be recorded, then close the channel."""
+        self._stopping.set()
+        for subscription in self._subscriptions:
+            await subscription.cancel()
+        if self._attempts:
+            _, late = await asyncio.wait(self._attempts, timeout=grace)
+            for task in late:
+                self._log.warning("attempt_cut_at_shutdown", task=task.get_name())
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.channel.close()
+        if self._listener is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                done, _ = await asyncio.wait({self._listener}, timeout=grace)
+                if not done:
+                    self._listener.cancel()
+                await asyncio.gather(self._listener, return_exceptions=True)
+
+    # -- taking batches ------------------------------------------------------------------------------------
+
+    async def _on_delivery(self, delivery: Delivery) -> None:
+        # The transport may cancel this handler when its channel dies; the work must go on, so it gets a task.
+        task = asyncio.create_task(self._handle(delivery), name=delivery.message.id)
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            message = decode_batch(delivery.message)
+        except WireError as error:
+            await delivery.park(f"unreadable: {error}")
+            return
+        log = self._log.bind(alert=message.batch.alert, batch=message.batch.id, attempt=message.attempt)
+        try:
+            async with self._slots[message.batch.lane]:
+                if self._stopping.is_set():
+                    return
+                held = await self._attempt(message, log)
+            if held:
+                await delivery.retry_later(LADDER_SECONDS[0])
+            elif not self._stopping.is_set():
+                await delivery.ack()
+        except ClaimLost:
+            log.warning("claim_lost")
+            await delivery.ack()
+        except (SealError, NotFound) as error:
+            log.error("batch_parked", reason=str(error))
+            self._metrics.parked.inc()
+            await delivery.park(str(error))
+        except (StoreError, TransportError) as error:
+            log.warning("batch_postponed", reason=str(error))
+            with contextlib.suppress(TransportError):
+                await delivery.retry_later(LADDER_SECONDS[0])
+        except Exception:
+            # A fault of ours in one batch must not take the worker along; the batch comes again or is parked.
+            log.exception("batch_failed")
+            with contextlib.suppress(TransportError):
+                await delivery.retry_later(LADDER_SECONDS[0])
+
+    # -- one attempt at one batch --------------------------------------------------------------------------
+
+    async def _attempt(self, message: BatchMessage, log: Any) -> bool:
+        """Send what is left of the attempt; True if somebody else holds it and it must be looked at again."""
+        batch, settings = message.batch, self._settings
+        claim = await self._store.claim(batch.id, message.attempt, self._owner, settings.lease_ms)
+        if claim is None:
+            return await self._store.work_open(batch.id, message.attempt)
+        self._metrics.dwell_seconds.labels(self.channel.name, batch.lane).observe(
+            max(0, now_ms() - message.not_before) / 1000
+        )
+        rendition = await self._rendition(batch.rendition)
+        addresses = self._keyring.open(batch.addresses, batch_context(batch.id))
+        ordinals = (
+            np.arange(len(batch), dtype=np.uint16)
+            if message.ordinals is None
+            else message.ordinals.astype(np.uint16)
+        )
+        if claim.low < claim.high:
+            log.warning("window_in_doubt", low=claim.low, high=claim.high)
+            self._metrics.resumed.labels(self.channel.name).inc()
+            await self._report(
+                batch.id, ordinals[claim.low : claim.high], word(Rank.UNKNOWN, attempt=message.attempt)
+            )
+        sending = _Sending(claim, message, ordinals, addresses, rendition, claim.retry.astype(np.uint16))
+        position, far_ids = claim.low, None
+        while position < len(ordinals):
+            if self._stopping.is_set():
+                await self._store.mark(claim, low=position, high=position, lease_ms=0, far_ids=far_ids)
+                return False
+            if batch.expires <= now_ms():
+                log.info("expired_before_window", left=len(ordinals) - position)
+                state = word(Rank.EXPIRED, attempt=message.attempt, reason=Reason.EXPIRED)
+                self._metrics.deliveries.labels(self.channel.name, "expired").inc(len(ordinals) - position)
+                await self._report(batch.id, ordinals[position:], state)
+                break
+            end = min(position + self.channel.window, len(ordinals))
+            await self._pacer.take(batch.lane, end - position)
+            far_ids = await self._window(sending, position, end, far_ids)
+            position = end
+        await self._close(sending, far_ids, log)
+        return False
+
+    async def _window(self, sending: _Sending, low: int, high: int, former: FarIds | None) -> FarIds | None:
+        """Mark, send and report one window; its far-end ids, to be kept with the next mark."""
+        claim, message, batch = sending.claim, sending.message, sending.message.batch
+        lease = self._settings.lease_ms
+        await self._store.mark(claim, low=low, high=high, lease_ms=lease, far_ids=former, retry=sending.retry)
+        ordinals = sending.ordinals[low:high]
+        window = Window(
+            alert=batch.alert,
+            batch=batch.id,
+            attempt=message.attempt,
+            lane=batch.lane,
+            district=batch.district,
+            expires=batch.expires,
+            ordinals=ordinals,
+            recipients=batch.recipients[ordinals],
+            addresses=sending.addresses[ordinals],
+        )
+        keeper = asyncio.create_task(self._keep_lease(claim, low, high))
+        try:
+            with self._metrics.send_seconds.labels(self.channel.name).time():
+                outcomes = await self.channel.send(
+                    window, sending.rendition, lambda: batch.expires <= now_ms() or keeper.done()
+                )
+            lost = keeper.done()
+            # What was withheld because the claim went to another worker is that worker's to send and to report.
+            told = (
+                outcomes.states >> RANK_SHIFT & RANK_MASK != Rank.WITHHELD
+                if lost
+                else np.ones(len(ordinals), np.bool_)
+            )
+            await self._publish(Receipts(batch.id, ordinals[told], outcomes.states[told], outcomes.at[told]))
+            if lost:
+                keeper.result()
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._count(outcomes)
+        sending.retry = _join(sending.retry, ordinals[_transient(outcomes.states)])
+        if outcomes.far_ids is None or outcomes.far_ordinals is None:
+            return None
+        return FarIds(self.channel.name, batch.id, message.attempt, outcomes.far_ordinals, outcomes.far_ids)
+
+    async def _keep_lease(self, claim: Claim, low: int, high: int) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_ms / 3000)
+            try:
+                await self._store.mark(claim, low=low, high=high, lease_ms=self._settings.lease_ms)
+            except ClaimLost:
+                raise
+            except StoreError as error:
+                self._log.warning("lease_not_renewed", batch=claim.batch, reason=str(error))
+
+    async def _close(self, sending: _Sending, far_ids: FarIds | None, log: Any) -> None:
+        batch, attempt = sending.message.batch, sending.message.attempt
+        retry = None
+        if len(sending.retry) and attempt < self._settings.max_attempts and batch.expires > now_ms():
+            delay = LADDER_SECONDS[min(attempt, len(LADDER_SECONDS)) - 1]
+            retry = Work(batch.id, attempt + 1, batch.channel, batch.lane, now_ms() + 1000 * delay, sending.retry)
+            self._metrics.retries.labels(self.channel.name).inc(len(sending.retry))
+            log.info("retry_scheduled", recipients=len(sending.retry), seconds=delay)
+        await self._store.close_work(sending.claim, far_ids=far_ids, retry=retry)
+
+    # -- reporting -----------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        async for receipts in self.channel.listen():
+            self._metrics.evidence.labels(self.channel.name).inc(len(receipts))
+            await self._publish(receipts)
+
+    async def _report(self, batch: int, ordinals: Ordinals, state: int) -> None:
+        if len(ordinals):
+            await self._publish(Receipts.uniform(batch, ordinals, state, now_ms()))
+
+    async def _publish(self, receipts: Receipts) -> None:
+        """Publish receipts and wait for the confirm; goes on trying, for without them the ledger would lie."""
+        if not len(receipts):
+            return
+        message = encode_receipts(receipts, unique=f"{self._owner}-{next(self._unique)}")
+        queue = receipts_queue(receipts.batch % self._settings.shards)
+        while True:
+            try:
+                await self._transport.publish(queue, message)
+            except TransportError as error:
+                if self._stopping.is_set():
+                    raise
+                self._log.warning("receipts_postponed", batch=receipts.batch, reason=str(error))
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
+
+    def _count(self, outcomes: Outcomes) -> None:
+        ranks = np.bincount(outcomes.states >> RANK_SHIFT & RANK_MASK, minlength=RANK_MASK + 1)
+        for rank, name in (
+            (Rank.SENT, "sent"),
+            (Rank.UNKNOWN, "unknown"),
+            (Rank.FAILED, "failed"),
+            (Rank.WITHHELD, "withheld"),
+        ):
+            if ranks[rank]:
+                self._metrics.deliveries.labels(self.channel.name, name).inc(int(ranks[rank]))
+
+    # -- what the channel may ask --------------------------------------------------------------------------
+
+    async def _content(self, batch: int) -> BatchContent:
+        cached = self._contents.get(batch)
+        if cached is not None:
+            self._contents.move_to_end(batch)
+            return cached
+        record = await self._store.batch(batch)
+        if not record.addresses:
+            raise NotFound(f"the addresses of batch {batch} are erased")
+        content = BatchContent(
+            alert=record.alert,
+            batch=record.id,
+            lane=record.lane,
+            expires=record.expires,
+            recipients=record.recipients,
+            addresses=self._keyring.open(record.addresses, batch_context(record.id)),
+            rendition=await self._rendition(record.rendition),
+        )
+        self._contents[batch] = content
+        if len(self._contents) > _CACHED_BATCHES:
+            self._contents.popitem(last=False)
+        return content
+
+    async def _open_batches(self) -> list[int]:
+        return await self._store.batch_ids(channel=self.channel.name, expires_after=now_ms())
+
+    async def _far_ids(self, batches: list[int]) -> list[tuple[int, Ordinals, NDArray[np.bytes_]]]:
+        kept = await self._store.far_ids(self.channel.name, batches)
+        return [(window.batch, window.ordinals, window.ids) for window in kept]
+
+    async def _rendition(self, rendition: int) -> RenditionRecord:
+        cached = self._renditions.get(rendition)
+        if cached is None:
+            cached = self._renditions[rendition] = await self._store.rendition(rendition)
+            if len(self._renditions) > _CACHED_RENDITIONS:
+                self._renditions.popitem(last=False)
+        return cached
+
+
+@dataclass(slots=True)
+class _Sending:
+    """What one attempt carries along."""
+
+    claim: Claim
+    message: BatchMessage
+    ordinals: Ordinals
+    addresses: Addresses
+    rendition: RenditionRecord
+    retry: Ordinals
+
+
+def _transient(states: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    reasons = states & REASON_MASK
+    failed = (states >> RANK_SHIFT & RANK_MASK) == Rank.FAILED
+    mask: NDArray[np.bool_] = failed & (reasons >= FIRST_TRANSIENT) & (reasons < FIRST_PERMANENT)
+    return mask
+
+
+def _join(kept: Ordinals, more: Ordinals) -> Ordinals:
+    return kept if not len(more) else np.union1d(kept, more).astype(np.uint16)
