@@ -134,6 +134,8 @@ class Claim:
     high: int
     ordinals: Ordinals | None
     retry: Ordinals
+    taken: int = 1
+    """How often it was claimed: an owner that lost its lease and claimed again cannot act on the former hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""Accepted alerts, their states and the audit of their moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.errors import NotFound
+from broker.store import schema
+from broker.store.part import Part
+from broker.store.records import AlertEvent, AlertRecord
+from broker.types import AlertState
+
+_FIELDS: Final = tuple(field.name for field in fields(AlertRecord))
+_STAMPS: Final = {
+    AlertState.RELEASED: "released",
+    AlertState.PLANNED: "planned",
+    AlertState.COMPLETED: "completed",
+}
+"""States whose moment the alert itself remembers."""
+
+
+class SqlAlerts(Part):
+    """See broker.store.contract.Alerts."""
+
+    async def add_alert(self, alert: AlertRecord, event: AlertEvent) -> AlertRecord:
+        """Keep it, or return the one with the same identity."""
+        table = schema.alerts
+        same = (
+            (table.c.sender == alert.sender)
+            & (table.c.identifier == alert.identifier)
+            & (table.c.sent == alert.sent)
+        )
+
+        async def work(conn: AsyncConnection) -> AlertRecord:
+            added = (await conn.execute(self._db.insert_new(table, _row(alert)))).first()
+            if added is not None:
+                await record_event(conn, event)
+                return alert
+            present = (await conn.execute(_select().where(same))).one()
+            return _alert(present)
+
+        return await self._db.write(work)
+
+    async def alert(self, alert: str) -> AlertRecord:
+        """One alert. Raises NotFound."""
+        async with self._db.read() as conn:
+            row = (await conn.execute(_select().where(schema.alerts.c.id == alert))).first()
+        if row is None:
+            raise NotFound(f"no alert {alert}")
+        return _alert(row)
+
+    async def alert_by_digest(self, digest: bytes) -> AlertRecord | None:
+        """The first alert whose body has this SHA-256."""
+        table = schema.alerts
+        query = _select().where(table.c.digest == digest).order_by(table.c.id).limit(1)
+        async with self._db.read() as conn:
+            row = (await conn.execute(query)).first()
+        return None if row is None else _alert(row)
+
+    async def alerts(
+        self, *, states: Sequence[AlertState] = (), limit: int = 100, before: str | None = None
+    ) -> list[AlertRecord]:
+        """Newest first, without the body."""
+        table = schema.alerts
+        columns = [
+            sa.literal(b"", sa.LargeBinary).label("body") if name == "body" else table.c[name] for name in _FIELDS
+        ]
+        query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit)
+        if states:
+            query = query.where(table.c.state.in_([str(state) for state in states]))
+        if before is not None:
+            query = query.where(table.c.id < before)
+        async with self._db.read() as conn:
+            return [_alert(row) for row in await conn.execute(query)]
+
+    async def move_alert(
+        self, alert: str, allowed_from: Sequence[AlertState], event: AlertEvent, *, reason: str | None = None
+    ) -> bool:
+        """Compare-and-set; raises NotFound if there is no such alert at all."""
+
+        async def work(conn: AsyncConnection) -> bool:
+            if await move(conn, alert, allowed_from, event, reason=reason):
+                return True
+            if await conn.scalar(sa.select(schema.alerts.c.id).where(schema.alerts.c.id == alert)) is None:
+                raise NotFound(f"no alert {alert}")
+            return False
+
+        return await self._db.write(work)
+
+    async def alert_events(self, alert: str) -> list[AlertEvent]:
+        """Oldest first."""
+        table = schema.alert_events
+        query = (
+            sa.select(table.c.alert, table.c.at, table.c.state, table.c.who, table.c.why)
+            .where(table.c.alert == alert)
+            .order_by(table.c.id)
+        )
+        async with self._db.read() as conn:
+            return [
+                AlertEvent(row.alert, row.at, AlertState(row.state), row.who, row.why)
+                for row in await conn.execute(query)
+            ]
+
+
+async def move(
+    conn: AsyncConnection,
+    alert: str,
+    allowed_from: Sequence[AlertState],
+    event: AlertEvent,
+    *,
+    reason: str | None = None,
+) -> bool:
+    """Within a write: set the alert's state if it is one of `allowed_from`, and record the event."""
+    table = schema.alerts
+    values: dict[str, Any] = {"state": str(event.state)}
+    if event.state in _STAMPS:
+        values[_STAMPS[event.state]] = event.at
+    if reason is not None:
+        values["reason"] = reason
+    allowed = [str(state) for state in allowed_from]
+    done = await conn.execute(
+        sa.update(table).where(table.c.id == alert, table.c.state.in_(allowed)).values(values)
+    )
+    if not done.rowcount:
+        return False
+    await record_event(conn, event)
+    return True
+
+
+async def record_event(conn: AsyncConnection, event: AlertEvent) -> None:
+    """Within a write: add to the audit."""
+    await conn.execute(sa.insert(schema.alert_events).values({**asdict(event), "state": str(event.state)}))
+
+
+def _row(alert: AlertRecord) -> dict[str, Any]:
+    return {**asdict(alert), "state": str(alert.state)}
+
+
+def _select() -> sa.Select[Any]:
+    return sa.select(*(schema.alerts.c[name] for name in _FIELDS))
+
+
+def _alert(row: sa.Row[Any]) -> AlertRecord:
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["state"] = AlertState(values["state"])
+    return AlertRecord(**values)

@@ -1,0 +1,290 @@
+"""The tables. What PostgreSQL and SQLite share is said once; how they differ is said beside the column.
+
+The migrations in `broker/store/migrations` build the same tables step by step; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+Big: Final = sa.BigInteger
+RowId: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""SQLite counts up by itself only in a column that is exactly INTEGER PRIMARY KEY."""
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", RowId, primary_key=True, autoincrement=True)
+
+
+def _alert(*, index: bool = False) -> sa.Column[str]:
+    return sa.Column("alert", sa.Text, sa.ForeignKey("alerts.id"), nullable=False, index=index)
+
+
+def _bytes(name: str, *, nullable: bool = False) -> sa.Column[bytes]:
+    return sa.Column(name, sa.LargeBinary, nullable=nullable)
+
+
+def _text(name: str, *, nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=nullable)
+
+
+def _int(name: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=nullable)
+
+
+def _big(name: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, Big, nullable=nullable)
+
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _text("sender"),
+    _text("identifier"),
+    _big("sent"),
+    _text("department"),
+    _text("status"),
+    _text("msg_type"),
+    _text("level", nullable=True),
+    _text("event"),
+    _text("headline"),
+    _text("content_type"),
+    _bytes("digest"),
+    _bytes("body"),
+    _big("received"),
+    _big("expires"),
+    _text("state"),
+    _text("author"),
+    _big("released", nullable=True),
+    _big("planned", nullable=True),
+    _big("completed", nullable=True),
+    _text("reason", nullable=True),
+    sa.UniqueConstraint("sender", "identifier", "sent", name="uq_alerts_identity"),
+    sa.Index("ix_alerts_state", "state", "id"),
+    sa.Index("ix_alerts_digest", "digest"),
+)
+
+alert_events = sa.Table(
+    "alert_events",
+    metadata,
+    _id(),
+    _alert(index=True),
+    _big("at"),
+    _text("state"),
+    _text("who"),
+    _text("why"),
+)
+
+renditions = sa.Table(
+    "renditions",
+    metadata,
+    sa.Column("id", Big, primary_key=True, autoincrement=False),
+    _alert(index=True),
+    _int("segment"),
+    _text("channel"),
+    _text("language"),
+    _text("template"),
+    sa.Column("content", sa.JSON, nullable=False),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", Big, primary_key=True, autoincrement=False),
+    _alert(),
+    _int("segment"),
+    _text("channel"),
+    _text("lane"),
+    sa.Column("rendition", Big, sa.ForeignKey("renditions.id"), nullable=False),
+    _int("district"),
+    _int("round"),
+    _big("expires"),
+    _bytes("recipients"),
+    _bytes("addresses"),
+    sa.Index("ix_batches_alert", "alert", "channel"),
+)
+
+work = sa.Table(
+    "work",
+    metadata,
+    sa.Column("batch", Big, sa.ForeignKey("batches.id"), primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    _text("channel"),
+    _text("lane"),
+    _big("not_before"),
+    _bytes("ordinals", nullable=True),
+    _big("published_at", nullable=True),
+    _text("owner", nullable=True),
+    _big("lease_until", nullable=True),
+    # How often it was taken: a worker that lost its lease and got it again must not act on the former claim.
+    _int("taken"),
+    _int("low"),
+    _int("high"),
+    _bytes("retry", nullable=True),
+    _big("closed_at", nullable=True),
+    # Only what waits for the relay: the index stays small however many batches history holds.
+    sa.Index(
+        "ix_work_unpublished",
+        "lane",
+        "not_before",
+        "batch",
+        "attempt",
+        postgresql_where=sa.text("published_at IS NULL AND closed_at IS NULL"),
+        sqlite_where=sa.text("published_at IS NULL AND closed_at IS NULL"),
+    ),
+)
+
+far_ids = sa.Table(
+    "far_ids",
+    metadata,
+    _id(),
+    _text("channel"),
+    sa.Column("batch", Big, sa.ForeignKey("batches.id"), nullable=False, index=True),
+    _int("attempt"),
+    _bytes("ordinals"),
+    _int("width"),
+    _bytes("ids"),
+)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("batch", Big, sa.ForeignKey("batches.id"), primary_key=True, autoincrement=False),
+    # Copied from the alert and the batch, so that a merge needs no join to know whose counters move.
+    _alert(),
+    _text("channel"),
+    _int("district"),
+    _big("received"),
+    _big("base"),
+    _int("size"),
+    # NULL until first set: a plan writes no arrays at all, and a milestone never reached costs nothing.
+    _bytes("states", nullable=True),
+    _bytes("sent", nullable=True),
+    _bytes("delivered", nullable=True),
+    _bytes("presented", nullable=True),
+    _bytes("acknowledged", nullable=True),
+    sa.Index("ix_ledger_alert", "alert", "channel"),
+    # The arrays live beside the row, so the row itself is small and changes often: leave room to do it in place.
+    postgresql_with={"fillfactor": 70},
+)
+
+# Counters, curve and versions are sums over slots: mergers that run at the same time take different slots and
+# do not wait for each other's commit.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("alert", sa.Text, sa.ForeignKey("alerts.id"), primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("district", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    _big("planned"),
+    _big("sent"),
+    _big("delivered"),
+    _big("presented"),
+    _big("acknowledged"),
+    _big("failed"),
+    _big("withheld"),
+    _big("expired"),
+    _big("final"),
+    postgresql_with={"fillfactor": 70},
+)
+
+curve = sa.Table(
+    "curve",
+    metadata,
+    sa.Column("alert", sa.Text, sa.ForeignKey("alerts.id"), primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("milestone", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("second", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    _big("n"),
+    postgresql_with={"fillfactor": 70},
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    _big("value"),
+    postgresql_with={"fillfactor": 50},
+)
+
+sequences = sa.Table(
+    "sequences",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _big("next"),
+)
+
+pages = sa.Table(
+    "pages",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("number", Big, primary_key=True, autoincrement=False),
+    _int("size"),
+    _bytes("ids"),
+    _bytes("holders"),
+    _bytes("lon"),
+    _bytes("lat"),
+    _bytes("regions"),
+    _bytes("kinds"),
+    _bytes("groups"),
+    _bytes("languages"),
+    _bytes("addresses"),
+)
+
+names = sa.Table(
+    "names",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    _int("number"),
+    sa.UniqueConstraint("kind", "number", name="uq_names_number"),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _text("department"),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    _big("created"),
+    _big("expires", nullable=True),
+    _big("revoked", nullable=True),
+)
+
+persons = sa.Table(
+    "persons",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("password"),
+    _text("role"),
+    _big("created"),
+)
+
+parked = sa.Table(
+    "parked",
+    metadata,
+    _id(),
+    _text("queue"),
+    _text("reason"),
+    _big("parked"),
+    sa.Column("headers", sa.JSON, nullable=False),
+    _bytes("body"),
+    # An id that a person has read is never given to another message.
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,186 @@
+"""SQLite: one file, one writer at a time, readers beside it (WAL), everything off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
+
+from broker.clock import now_ms
+from broker.store.database import Database, Row, key_names, quoted
+
+_READERS: Final = 4
+_BUSY_MS: Final = 15_000
+_WAL_TRIES: Final = 100
+
+
+class SqliteDatabase(Database):
+    """`path` is a file, or None for a database in memory that lives as long as this object."""
+
+    def __init__(self, path: str | None) -> None:
+        super().__init__()
+        url = sa.URL.create("sqlite+aiosqlite", database=path or ":memory:")
+        self._writing = asyncio.Lock()
+        self._writer = create_async_engine(
+            url, poolclass=StaticPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+        )
+        sa.event.listen(self._writer.sync_engine, "connect", _prepare_writer)
+        self._readers: AsyncEngine | None = None
+        if path is not None:
+            self._readers = create_async_engine(
+                url,
+                poolclass=AsyncAdaptedQueuePool,
+                pool_size=_READERS,
+                max_overflow=0,
+                isolation_level="AUTOCOMMIT",
+                hide_parameters=True,
+            )
+            sa.event.listen(self._readers.sync_engine, "connect", _prepare_reader)
+
+    async def _connect(self) -> None:
+        if self._readers is None:
+            return
+        async with self._writing, self._writer.connect() as conn:
+            for left in reversed(range(_WAL_TRIES)):
+                # Turning WAL on does not wait for a process that is doing the same at this moment.
+                try:
+                    await conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+                    break
+                except sa.exc.OperationalError:
+                    if not left:
+                        raise
+                    await asyncio.sleep(0.05)
+
+    async def _disconnect(self) -> None:
+        if self._readers is not None:
+            await self._readers.dispose()
+        await self._writer.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writing, self._writer.connect() as conn:
+            driver = await _driver(conn)
+            await driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield conn
+            except BaseException:
+                await driver.rollback()
+                raise
+            await driver.commit()
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[AsyncConnection]:
+        if self._readers is None:
+            # In memory there is one connection only: whoever reads takes the writer's turn.
+            async with self._writing, self._writer.connect() as conn:
+                yield conn
+        else:
+            async with self._readers.connect() as conn:
+                yield conn
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reader() as conn:
+            driver = await _driver(conn)
+            await driver.execute("BEGIN")
+            try:
+                yield conn
+            finally:
+                await driver.rollback()
+
+    async def exclusive(self, conn: AsyncConnection, name: str) -> None:
+        """Nothing to do: BEGIN IMMEDIATE holds off every other writer."""
+
+    def now(self) -> sa.ColumnElement[int]:
+        """This machine's clock: whoever opens the file is on it."""
+        return sa.literal(now_ms(), sa.BigInteger)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[int]:
+        """Always the same, since writers never run side by side."""
+        yield 0
+
+    def insert_new(self, table: sa.Table, values: dict[str, Any]) -> sa.Executable:
+        """INSERT … ON CONFLICT DO NOTHING RETURNING."""
+        return sqlite.insert(table).values(values).on_conflict_do_nothing().returning(next(iter(table.c)))
+
+    def upsert(self, table: sa.Table, values: dict[str, Any]) -> sa.Executable:
+        """INSERT … ON CONFLICT DO UPDATE."""
+        keys = key_names(table)
+        rest = {name: value for name, value in values.items() if name not in keys}
+        return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=keys, set_=rest)
+
+    async def insert_many(
+        self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]
+    ) -> None:
+        """Executemany: one visit to the driver's thread, which also runs the iterator."""
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({marks})"  # noqa: S608 — our own names
+        await (await _driver(conn)).executemany(statement, rows)
+
+    async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
+        """Executemany of INSERT … ON CONFLICT DO UPDATE."""
+        keys = key_names(table)
+        columns = [column.name for column in table.columns]
+        sums = ", ".join(f'"{name}" = "{name}" + excluded."{name}"' for name in columns if name not in keys)
+        statement = (
+            f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({', '.join('?' * len(columns))}) "  # noqa: S608
+            f"ON CONFLICT ({quoted(keys)}) DO UPDATE SET {sums}"
+        )
+        await (await _driver(conn)).executemany(statement, rows)
+
+    async def lock_rows(
+        self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], keys: Sequence[int]
+    ) -> list[Row]:
+        """A plain SELECT; the keys come as one JSON array, because the number of variables is limited."""
+        (key,) = key_names(table)
+        statement = (
+            f"SELECT {quoted(columns)} FROM {table.name} "  # noqa: S608 — our own names
+            f'WHERE "{key}" IN (SELECT value FROM json_each(?)) ORDER BY "{key}"'
+        )
+        found: list[Row] = list(await (await _driver(conn)).execute_fetchall(statement, (json.dumps(list(keys)),)))
+        return found
+
+    async def update_rows(
+        self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]
+    ) -> None:
+        """Executemany of UPDATE."""
+        (key,) = key_names(table)
+        numbered = ", ".join(f'"{name}" = ?{number}' for number, name in enumerate(columns, 2))
+        statement = f'UPDATE {table.name} SET {numbered} WHERE "{key}" = ?1'  # noqa: S608 — our own names
+        await (await _driver(conn)).executemany(statement, rows)
+
+
+async def _driver(conn: AsyncConnection) -> Any:
+    return (await conn.get_raw_connection()).driver_connection
+
+
+def _prepare_writer(connection: Any, _record: Any) -> None:
+    _pragmas(
+        connection,
+        f"busy_timeout = {_BUSY_MS}",
+        "foreign_keys = ON",
+        # The promise of every write is that it outlives a power cut, not only the process.
+        "synchronous = FULL",
+        "temp_store = MEMORY",
+        "cache_size = -65536",
+        "journal_size_limit = 67108864",
+    )
+
+
+def _prepare_reader(connection: Any, _record: Any) -> None:
+    _pragmas(connection, f"busy_timeout = {_BUSY_MS}", "query_only = ON", "cache_size = -16384")
+
+
+def _pragmas(connection: Any, *pragmas: str) -> None:
+    cursor = connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
