@@ -96,7 +96,7 @@ def compose(
 
     The national event code goes into eventCode under `names.EVENT_CODE_NAME`, the level into severity. What
     the arguments say is written as it is: lint the result where they come from outside. Raises ValueError
-    for a datetime without offset.
+    for a datetime without offset, and for a translation that describes only some of the areas.
     """
     info = Info(
         language=language,

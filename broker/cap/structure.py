@@ -146,8 +146,8 @@ class _Checker:
 
     def _language(self, node: Node) -> bool:
         tag = values.collapse(node.text)
-        if not tag:
-            # The schema gives an empty element its default, en-US.
+        if not node.text:
+            # The schema gives an empty element, but not a blank one, its default, en-US.
             self._report.at(node, "cap.text.blank", "language is sent empty and counts as en-US")
             return True
         if not values.is_language(tag):

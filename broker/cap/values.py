@@ -32,19 +32,20 @@ _BCP_47 = re.compile(
 )
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 
-# RFC 3986, "URI-reference", after the schema's own escaping of characters that a URI cannot hold.
+# RFC 3986, "URI-reference", after the schema's own escaping of characters that a URI cannot hold. As schema
+# processors have it, a colon brings a port, and a fragment may hold square brackets.
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _AUTHORITY = (
     r"//(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"
-    r"(?:\[[^\]/?#]*\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?(?:/" + _PCHAR + r"*)*"
+    r"(?:\[[^\]]*\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::0*[0-9]{1,8})?(?:/" + _PCHAR + r"*)*"
 )
-_TAIL = rf"(?:\?(?:{_PCHAR}|[/?\[\]])*)?(?:\#(?:{_PCHAR}|[/?\[\]])*)?"
+_TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:\#(?:{_PCHAR}|[/?\[\]])*)?"
 _ROOTED = rf"/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
 _ABSOLUTE_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_AUTHORITY}|{_ROOTED}|{_PCHAR}+(?:/{_PCHAR}*)*|){_TAIL}")
 _RELATIVE_URI = re.compile(
     rf"(?:{_AUTHORITY}|{_ROOTED}|(?:(?!:){_PCHAR})+(?:/{_PCHAR}*)*|){_TAIL}",
 )
-_URI_ESCAPED = re.compile(r"[\x00-\x1f\x7f-\U0010ffff<>\"{}|\\^`]")
+_URI_ESCAPED = re.compile(r"[\x00-\x20\x7f-\U0010ffff<>\"{}|\\^`]")
 
 
 def collapse(text: str) -> str:
