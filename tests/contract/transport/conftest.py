@@ -1,0 +1,7 @@
+"""The contract runs over both transports; on RabbitMQ each test has queues of its own."""
+
+from __future__ import annotations
+
+from tests.support.transports import amqp_server, rabbit, transport
+
+__all__ = ["amqp_server", "rabbit", "transport"]
