@@ -115,6 +115,7 @@ _AREA = (
         "cap.polygon.nodes", "A polygon has at most 100 points, which some systems cannot exceed.", "3.2.4", _I, _I
     ),
     Rule("cap.polygon.whitespace", "Pairs are separated by single spaces.", "3.2.4", _I, _I),
+    Rule("cap.polygon.limit", "A polygon has no more points than the limit.", _HOUSE),
     Rule("cap.circle.syntax", "circle is lat,lon, a space, and a radius in kilometres.", "3.2.4"),
     Rule("cap.circle.range", "Latitude is within ±90, longitude within ±180 degrees.", "3.3.1"),
     Rule("cap.circle.swapped", "The centre is latitude first, longitude second.", "3.3.1"),

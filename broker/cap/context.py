@@ -7,17 +7,19 @@ from datetime import datetime
 
 from broker.cap import values
 from broker.cap.collector import Collector
+from broker.cap.limits import Limits
 from broker.cap.tree import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The report to write to, the present time, and the message's own sent and msgType where readable."""
+    """The report to write to, the present time, the limits, and the message's own sent and msgType if readable."""
 
     report: Collector
     now: datetime
     sent: datetime | None
     msg_type: str | None
+    limits: Limits
 
     @property
     def warns(self) -> bool:

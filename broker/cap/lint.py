@@ -40,9 +40,11 @@ def judge(
     root: Node, posture: Posture, now: datetime | None = None, limits: Limits | None = None
 ) -> tuple[list[Finding], bool]:
     """The findings on a tree, and whether the OASIS schema would accept it."""
-    collector = Collector(posture, (limits or Limits()).max_findings)
+    limits = limits or Limits()
+    collector = Collector(posture, limits.max_findings)
     schema_valid = structure.check(root, collector)
-    context = Context(collector, now or datetime.now(UTC), time_at(root, "sent"), root.value("msgType"))
+    now = now or datetime.now(UTC)
+    context = Context(collector, now, time_at(root, "sent"), root.value("msgType"), limits)
     check_alert(root, context)
     for info in root.all("info"):
         check_info(info, context)

@@ -35,6 +35,10 @@ def _polygon(node: Node, context: Context) -> None:
     if " ".join(words) != node.text:
         message = "polygon has more white space than single spaces between pairs"
         context.report.at(node, "cap.polygon.whitespace", message)
+    if len(words) > context.limits.max_points:
+        message = f"polygon has {len(words)} points, the limit is {context.limits.max_points}"
+        context.report.at(node, "cap.polygon.limit", message)
+        return
     pairs = [values.parse_pair(word) for word in words]
     points = [pair for pair in pairs if pair is not None]
     if len(points) < len(pairs):

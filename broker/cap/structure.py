@@ -178,6 +178,6 @@ def _time_complaint(name: str, text: str) -> str:
         return f"{form}; without a fraction of a second"
     if len(text) == len("YYYY-MM-DDThh:mm:ss"):
         return f"{form}; the offset from UTC is missing"
-    if len(text) == len("YYYY-MM-DDThh:mm:ss+hh:mm"):
+    if len(text) == len("YYYY-MM-DDThh:mm:ss±hh:mm"):
         return f"{form}, a date and time that exist"
     return form

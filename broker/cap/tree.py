@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from broker.cap.findings import Finding
@@ -17,6 +18,7 @@ class Node:
 
     __slots__ = (
         "_by_name",
+        "_steps",
         "attributes",
         "children",
         "line",
@@ -50,6 +52,7 @@ class Node:
         self.signature = signature
         self.attributes = attributes  # only those that CAP does not allow
         self._by_name: dict[str, list[Node]] | None = None
+        self._steps: dict[int, str] | None = None
         if parent is not None:
             parent.children.append(self)
 
@@ -61,9 +64,21 @@ class Node:
         steps: list[str] = []
         node: Node | None = self
         while node is not None:
-            steps.append(_step(node))
+            steps.append(node.name if node.parent is None else node.parent.step_to(node))
             node = node.parent
         return "/" + "/".join(reversed(steps))
+
+    def step_to(self, child: Node) -> str:
+        """The XPath step from here to a child; an index where the name repeats or could."""
+        if self._steps is None:  # all at once, so that a report on thousands of twins stays linear
+            totals = Counter(node.name for node in self.children)
+            seen: Counter[str] = Counter()
+            self._steps = {}
+            for node in self.children:
+                seen[node.name] += 1
+                plain = totals[node.name] == 1 and node.name not in REPEATABLE
+                self._steps[id(node)] = node.name if plain else f"{node.name}[{seen[node.name]}]"
+        return self._steps[id(child)]
 
     @property
     def by_name(self) -> dict[str, list[Node]]:
@@ -88,16 +103,6 @@ class Node:
         """The text of the first CAP child of that name, as sent."""
         child = self.first(name)
         return None if child is None else child.text
-
-
-def _step(node: Node) -> str:
-    if node.parent is None:
-        return node.name
-    twins = [child for child in node.parent.children if child.name == node.name]
-    if len(twins) == 1 and node.name not in REPEATABLE:
-        return node.name
-    index = next(number for number, twin in enumerate(twins, 1) if twin is node)
-    return f"{node.name}[{index}]"
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ XML_SPACE = " \t\r\n"
 
 _SPACES = re.compile(r"[ \t\r\n]+")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}:[0-9]{2}:[0-9]{2})([+-])([0-9]{2}):([0-9]{2})")
+_TIME_LENGTH = len("YYYY-MM-DDThh:mm:ss+hh:mm")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -32,18 +34,21 @@ _BCP_47 = re.compile(
 )
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 
+# Quantifiers are possessive, so that a long text costs neither time nor memory.
 # RFC 3986, "URI-reference", after the schema's own escaping of characters that a URI cannot hold. As schema
 # processors have it, a colon brings a port, and a fragment may hold square brackets.
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _AUTHORITY = (
-    r"//(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"
-    r"(?:\[[^\]]*\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::0*[0-9]{1,8})?(?:/" + _PCHAR + r"*)*"
+    r"//(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*+@)?"
+    r"(?:\[[^\]]*\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*+)(?::0*[0-9]{1,8})?(?:/" + _PCHAR + r"*+)*+"
 )
-_TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:\#(?:{_PCHAR}|[/?\[\]])*)?"
-_ROOTED = rf"/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
-_ABSOLUTE_URI = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_AUTHORITY}|{_ROOTED}|{_PCHAR}+(?:/{_PCHAR}*)*|){_TAIL}")
+_TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*+)?(?:\#(?:{_PCHAR}|[/?\[\]])*+)?"
+_ROOTED = rf"/(?:{_PCHAR}++(?:/{_PCHAR}*+)*+)?"
+_ABSOLUTE_URI = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_AUTHORITY}|{_ROOTED}|{_PCHAR}++(?:/{_PCHAR}*+)*+|){_TAIL}"
+)
 _RELATIVE_URI = re.compile(
-    rf"(?:{_AUTHORITY}|{_ROOTED}|(?:(?!:){_PCHAR})+(?:/{_PCHAR}*)*|){_TAIL}",
+    rf"(?:{_AUTHORITY}|{_ROOTED}|(?:(?!:){_PCHAR})++(?:/{_PCHAR}*+)*+|){_TAIL}",
 )
 _URI_ESCAPED = re.compile(r"[\x00-\x20\x7f-\U0010ffff<>\"{}|\\^`]")
 
@@ -58,9 +63,14 @@ def is_blank(text: str) -> bool:
     return not text or text.isspace()
 
 
-@lru_cache(maxsize=1024)  # lint and model read the same few texts
 def parse_time(text: str) -> datetime | None:
     """The instant of a CAP time `YYYY-MM-DDThh:mm:ss±hh:mm` (CAP 1.2, 3.3.2), with its offset; else None."""
+    # Only texts of the right length get into the cache, so that it cannot be filled with long ones.
+    return _parse_time(text) if len(text) == _TIME_LENGTH else None
+
+
+@lru_cache(maxsize=1024)  # lint and model read the same few texts
+def _parse_time(text: str) -> datetime | None:
     match = _TIME.fullmatch(text)
     if match is None or not _is_offset(match[4], match[5]):
         return None
@@ -95,8 +105,9 @@ def _is_offset(hours: str, minutes: str) -> bool:
 
 
 def parse_number(text: str) -> float | None:
-    """A plain decimal number (no exponent, no infinity) as coordinates are written; else None."""
-    return float(text) if _NUMBER.fullmatch(text) else None
+    """A plain decimal number (no exponent) as coordinates are written; else None, also when out of all bounds."""
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
 
 
 def parse_decimal(text: str) -> Decimal | None:

@@ -78,6 +78,7 @@ def test_shapes_that_cannot_be_read_have_no_values() -> None:
     assert Circle.parse("1,2 3").radius_km == 3.0
     assert Circle.parse("1,2").center is None
     assert Circle.parse("1,2 inf").center is None
+    assert Circle.parse("1,2 " + "9" * 400).center is None
     assert Height.parse(" 1.50 ").feet == Decimal("1.50")
     assert Height.parse("high").feet is None
     assert Size.parse("7").octets == 7

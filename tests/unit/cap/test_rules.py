@@ -166,6 +166,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         " ".join(["0,0", *(f"{i * i / 100:.2f},{i}" for i in range(1, 100)), "99,0.5".replace("99", "89"), "0,0"]),
         "/alert/info[1]/area[1]/polygon[1]",
     ),
+    "cap.polygon.limit": (POLYGON, "0,0 " * 40_000 + "0,0", "/alert/info[1]/area[1]/polygon[1]"),
     "cap.polygon.whitespace": (POLYGON, f"\n{POLYGON}\t", "/alert/info[1]/area[1]/polygon[1]"),
     "cap.circle.syntax": (CIRCLE, "29.97,106.27,5", "/alert/info[1]/area[1]/circle[1]"),
     "cap.circle.range": (CIRCLE, "29.97,186.27 5", "/alert/info[1]/area[1]/circle[1]"),
