@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -26,6 +28,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: str | None) -> None:
         super().__init__()
+        self._path = None if path is None else Path(path)
         url = sa.URL.create("sqlite+aiosqlite", database=path or ":memory:")
         self._writing = asyncio.Lock()
         self._writer = create_async_engine(
@@ -45,8 +48,12 @@ class SqliteDatabase(Database):
             sa.event.listen(self._readers.sync_engine, "connect", _prepare_reader)
 
     async def _connect(self) -> None:
-        if self._readers is None:
+        if self._path is None:
             return
+        with contextlib.suppress(FileExistsError):
+            # For its owner only, as SQLite then makes the files beside it too. Never opened when it exists:
+            # closing a second descriptor would drop the locks that this process holds on it.
+            self._path.touch(0o600, exist_ok=False)
         async with self._writing, self._writer.connect() as conn:
             for left in reversed(range(_WAL_TRIES)):
                 # Turning WAL on does not wait for a process that is doing the same at this moment.
