@@ -1,0 +1,1 @@
+"""MQTT: the packets, a light client, a durable server for the embedded form, and Mosquitto's configuration."""

@@ -1,0 +1,1 @@
+"""Emergency broadcast: signed messages over MQTT to village loudspeakers, and a simulated village."""
