@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from broker import logs
 from broker.clock import now_ms
@@ -24,6 +25,7 @@ from broker.ledger.arrays import Ordinals, Receipts
 from broker.ledger.state import (
     FIRST_PERMANENT,
     FIRST_TRANSIENT,
+    MAX_ATTEMPT,
     RANK_MASK,
     RANK_SHIFT,
     REASON_MASK,
@@ -51,23 +53,23 @@ from channels.pacing import Pacer
 _CACHED_BATCHES = 64
 _CACHED_RENDITIONS = 256
 _PAUSE_S = 0.5
+_EVIDENCE_IN_FLIGHT = 128
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
+class WorkerSettings(BaseModel):
     """How a worker runs its channel."""
 
-    concurrency_urgent: int = 4
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency_urgent: int = Field(default=4, ge=1)
     """Batches of the urgent lane in hand at once."""
-    concurrency_routine: int = 2
-    lease_ms: int = 30_000
+    concurrency_routine: int = Field(default=2, ge=1)
+    lease_ms: int = Field(default=30_000, ge=1_000)
     """How long a claim outlives a silent worker."""
-    max_attempts: int = 4
-    """Attempts per recipient before a transient failure is final; at most 15."""
-    per_second: float | None = None
+    max_attempts: int = Field(default=4, ge=1, le=MAX_ATTEMPT)
+    """Attempts per recipient before a transient failure is final."""
+    per_second: float | None = Field(default=None, gt=0)
     """Recipients per second that the provider allows; None is no limit."""
-    shards: int = 1
-    """Receipt queues, as the trackers have them."""
 
 
 class Worker:
@@ -83,6 +85,7 @@ class Worker:
         *,
         owner: str,
         settings: WorkerSettings,
+        shards: int = 1,
     ) -> None:
         self.channel = channel
         self._store = store
@@ -91,6 +94,7 @@ class Worker:
         self._metrics = metrics
         self._owner = owner
         self._settings = settings
+        self._shards = shards
         self._pacer = Pacer(settings.per_second)
         self._slots = {
             Lane.URGENT: asyncio.Semaphore(settings.concurrency_urgent),
@@ -176,7 +180,6 @@ class Worker:
             await delivery.ack()
         except (SealError, NotFound) as error:
             log.error("batch_parked", reason=str(error))
-            self._metrics.parked.inc()
             await delivery.park(str(error))
         except (StoreError, TransportError) as error:
             log.warning("batch_postponed", reason=str(error))
@@ -296,9 +299,20 @@ class Worker:
     # -- reporting -----------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async for receipts in self.channel.listen():
-            self._metrics.evidence.labels(self.channel.name).inc(len(receipts))
-            await self._publish(receipts)
+        """Hand evidence on, many groups at once: merges commute, so their order does not matter."""
+        room = asyncio.Semaphore(_EVIDENCE_IN_FLIGHT)
+
+        async def hand_on(receipts: Receipts) -> None:
+            try:
+                await self._publish(receipts)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            async for receipts in self.channel.listen():
+                self._metrics.evidence.labels(self.channel.name).inc(len(receipts))
+                await room.acquire()
+                tasks.create_task(hand_on(receipts))
 
     async def _report(self, batch: int, ordinals: Ordinals, state: int) -> None:
         if len(ordinals):
@@ -309,7 +323,7 @@ class Worker:
         if not len(receipts):
             return
         message = encode_receipts(receipts, unique=f"{self._owner}-{next(self._unique)}")
-        queue = receipts_queue(receipts.batch % self._settings.shards)
+        queue = receipts_queue(receipts.batch % self._shards)
         while True:
             try:
                 await self._transport.publish(queue, message)

@@ -40,14 +40,15 @@ def _identifier(sender_code: str, sent: datetime) -> str:
 def _rainstorm(sent: datetime) -> DemoAlert:
     identifier = _identifier("50011741600000", sent)
     ring = [
-        (30.235, 106.135),
-        (30.300, 106.300),
-        (30.255, 106.470),
-        (30.120, 106.540),
-        (29.975, 106.450),
-        (29.930, 106.290),
-        (29.995, 106.130),
-        (30.120, 106.060),
+        (30.206, 106.047),
+        (30.342, 106.013),
+        (30.291, 106.127),
+        (30.158, 106.232),
+        (30.275, 106.558),
+        (30.141, 106.644),
+        (29.978, 106.525),
+        (29.916, 106.298),
+        (30.061, 106.010),
     ]
     alert = compose(
         identifier,
@@ -124,9 +125,9 @@ def _landslide(sent: datetime) -> DemoAlert:
         "滑坡",
         Level.YELLOW,
         "重庆市地质灾害防治中心发布滑坡黄色预警",
-        "巫山县城附近斜坡出现变形，未来24小时发生滑坡的风险较高。",
+        "巫山县城周边斜坡出现变形，未来24小时发生滑坡的风险较高。",
         "远离陡坡、危岩和切坡建房；发现裂缝、掉块、泉水变浑时立即撤离，并告诉村干部。",
-        areas=[circle_area("巫山县城周边15公里", 31.0768, 109.8790, 15)],
+        areas=[circle_area("巫山县城周边25公里", 31.0768, 109.8790, 25)],
         expires=sent + _LASTS,
         sender_name="重庆市地质灾害防治中心",
         category=Category.GEO,
@@ -140,7 +141,7 @@ def _landslide(sent: datetime) -> DemoAlert:
                 "Keep away from steep slopes and overhanging rock. If you see cracks, falling stones or muddy "
                 "springs, leave at once and tell the village head.",
                 "Chongqing Geological Hazard Centre",
-                ("Within 15 km of Wushan town",),
+                ("Within 25 km of Wushan town",),
             )
         ],
     )

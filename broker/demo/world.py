@@ -6,12 +6,13 @@ that nobody is reached by mistake whatever the SMS channel is connected to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.audience.recipients import RecipientColumns
 from broker.geo.regions import Regions
 from broker.types import ChannelName, Kind
 
@@ -27,6 +28,7 @@ _ID_BASE = {
 }
 _DUTY_SHARE = 0.02
 _TRAINING_SHARE = 0.002
+_ENGLISH_SHARE = 0.01
 DUTY_GROUP = "责任人"
 PUBLIC_GROUP = "公众"
 
@@ -51,25 +53,21 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Recipients of one channel, sorted by id, as columns."""
+class Names:
+    """The registry's own numbers for groups and languages (`Registry.names`)."""
 
-    channel: ChannelName
-    ids: NDArray[np.uint32]
-    holders: NDArray[np.uint32]
-    lon: NDArray[np.float64]
-    lat: NDArray[np.float64]
-    regions: NDArray[np.int64]
-    kinds: NDArray[np.uint8]
-    addresses: NDArray[np.bytes_]
+    groups: Mapping[str, int]
+    languages: Mapping[str, int]
 
 
-def build(regions: Regions, size: Size, seed: int = SEED) -> Iterator[Columns]:
+def build(
+    regions: Regions, size: Size, names: Names, seed: int = SEED
+) -> Iterator[tuple[ChannelName, RecipientColumns]]:
     """The world, channel by channel; the same seed gives the same world."""
     villages = _Villages(regions)
     for number, channel in enumerate(ChannelName):
         rng = np.random.default_rng([seed, number])
-        yield _channel(channel, size.of(channel), villages, rng)
+        yield channel, _channel(channel, size.of(channel), villages, names, rng)
 
 
 class _Villages:
@@ -99,7 +97,9 @@ class _Villages:
         return np.sort(np.repeat(chosen, 2)[:n])
 
 
-def _channel(channel: ChannelName, n: int, villages: _Villages, rng: np.random.Generator) -> Columns:
+def _channel(
+    channel: ChannelName, n: int, villages: _Villages, names: Names, rng: np.random.Generator
+) -> RecipientColumns:
     fixed = channel in (ChannelName.BROADCAST, ChannelName.SIGNAGE)
     where = villages.spread(n, rng) if channel is ChannelName.BROADCAST else villages.draw(n, rng)
     jitter = _JITTER_DEGREES / (4 if fixed else 1)
@@ -112,14 +112,18 @@ def _channel(channel: ChannelName, n: int, villages: _Villages, rng: np.random.G
     ids = np.arange(base, base + n, dtype=np.uint32)
     people = channel in (ChannelName.SMS, ChannelName.APP)
     holders = ((ids - base) / _PHONES_PER_HOLDER).astype(np.uint32) + 1 if people else ids
-    return Columns(
-        channel=channel,
+    groups = np.full(n, 1 << names.groups[PUBLIC_GROUP], np.uint64)
+    groups[kinds == Kind.DUTY] = 1 << names.groups[DUTY_GROUP]
+    english = people & (rng.random(n) < _ENGLISH_SHARE)
+    return RecipientColumns(
         ids=ids,
         holders=holders,
         lon=np.round(villages.lon[where] + rng.normal(0, jitter, n), 6),
         lat=np.round(villages.lat[where] + rng.normal(0, jitter, n), 6),
         regions=villages.codes[where],
         kinds=kinds,
+        groups=groups,
+        languages=np.where(english, names.languages["en"], names.languages["zh-CN"]).astype(np.uint8),
         addresses=_addresses(channel, n, villages.codes[where]),
     )
 

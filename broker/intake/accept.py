@@ -47,7 +47,7 @@ class Intake:
         Raises InputRefused (415, 413, 400, 403 or 422, with every problem) and Conflict (same identity, other
         bytes).
         """
-        form = self._form(content_type)
+        form = form_of(content_type)
         if len(body) > self.max_bytes:
             problem = Problem("body", "body.size", f"more than {self.max_bytes} bytes")
             raise InputRefused([problem], status=413)
@@ -72,16 +72,6 @@ class Intake:
             self._log.info("alert_accepted", alert=record.id, department=token.department, level=record.level)
         return kept
 
-    @staticmethod
-    def _form(content_type: str) -> Literal["xml", "json"]:
-        media_type = content_type.partition(";")[0].strip().lower()
-        try:
-            return _MEDIA_TYPES[media_type]
-        except KeyError:
-            message = f"send CAP 1.2 as {', '.join(_MEDIA_TYPES)}"
-            problem = Problem("header/Content-Type", "media-type", message, media_type[:100] or None)
-            raise InputRefused([problem], status=415) from None
-
     def _understood(self, body: bytes, form: Literal["xml", "json"], received: int) -> Alert:
         reading = read(body, form, limits=self._limits, posture=Posture.STRICT, now=from_ms(received))
         if reading.alert is not None and reading.valid:
@@ -96,6 +86,17 @@ class Intake:
             for finding in reading.errors
         ]
         raise InputRefused(problems, status=400 if reading.version is None and form == "xml" else 422)
+
+
+def form_of(content_type: str) -> Literal["xml", "json"]:
+    """The form that a Content-Type names. Raises InputRefused (415)."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    try:
+        return _MEDIA_TYPES[media_type]
+    except KeyError:
+        message = f"send CAP 1.2 as {', '.join(_MEDIA_TYPES)}"
+        problem = Problem("header/Content-Type", "media-type", message, media_type[:100] or None)
+        raise InputRefused([problem], status=415) from None
 
 
 def highest(parts: list[Segment]) -> Segment:

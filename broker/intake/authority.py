@@ -1,4 +1,4 @@
-"""Authority: is this alert the department's to give, in event, place and level; everything not granted is refused."""
+"""Authority: is this alert the department's to give, in event, place and level? What is not granted is refused."""
 
 from __future__ import annotations
 

@@ -67,7 +67,6 @@ class Tracker:
         try:
             receipts = decode_receipts(delivery.message)
         except WireError as error:
-            self._metrics.parked.inc()
             await delivery.park(f"unreadable: {error}")
             return
         self._waiting.put_nowait((delivery, receipts))
@@ -108,5 +107,4 @@ class Tracker:
             return
         delivery, receipts = group[0]
         self._log.error("receipts_parked", batch=receipts.batch, reason=str(error))
-        self._metrics.parked.inc()
         await delivery.park(str(error))

@@ -1,0 +1,318 @@
+"""Builds, starts and stops the roles; the only place that knows every part. Tests start it in process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from aiohttp import web
+
+from broker import logs
+from broker.api.alerts import AlertRoutes
+from broker.api.health import Health
+from broker.api.problems import middleware
+from broker.api.server import Server
+from broker.audience.policies import load_policies
+from broker.clock import now_ms
+from broker.dashboard.pages import Dashboard
+from broker.dispatch.dispatcher import Dispatcher
+from broker.dispatch.planner import Planner
+from broker.dispatch.relay import Relay
+from broker.errors import ChannelError, ConfigError, FenghuoError, Problem, StoreError
+from broker.geo.districts import Districts
+from broker.geo.events import EventCatalogue
+from broker.geo.regions import Regions
+from broker.intake.accept import Intake
+from broker.intake.authority import Authority
+from broker.intake.departments import Departments
+from broker.metrics import Metrics
+from broker.mqtt.access import Accounts
+from broker.mqtt.embedded import EmbeddedServer
+from broker.release.release import Release
+from broker.rendition.templates import TemplateSet
+from broker.sealing import Keyring
+from broker.settings import Settings
+from broker.store.contract import Store
+from broker.store.sql import open_store
+from broker.tracking.closer import Closer
+from broker.tracking.parker import Parker
+from broker.tracking.tracker import Tracker
+from broker.transport.contract import Transport
+from broker.transport.factory import open_transport
+from broker.types import AlertState, ChannelName
+from channels.app.channel import AppChannel
+from channels.broadcast.channel import BroadcastChannel
+from channels.channel import Channel
+from channels.signage.channel import SignageChannel
+from channels.sms.channel import SmsChannel
+from channels.worker import Worker, WorkerSettings
+
+WORKER = "worker:"
+_READMIT_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is read from files at start: who may warn, where things are, who is told what."""
+
+    regions: Regions
+    districts: Districts
+    events: EventCatalogue
+    departments: Departments
+
+    @classmethod
+    def load(cls, settings: Settings) -> World:
+        """Read the files. Raises ConfigError."""
+        files = settings.files
+        return cls(
+            Regions.load(files.divisions),
+            Districts.load(files.districts),
+            EventCatalogue.load(files.events),
+            Departments.load(files.departments),
+        )
+
+
+def all_roles(settings: Settings) -> tuple[str, ...]:
+    """Every role that this configuration has."""
+    workers = (f"{WORKER}{channel}" for channel in settings.channels.names())
+    return ("api", "dispatcher", "tracker", *workers, "dashboard")
+
+
+@dataclass(slots=True)
+class App:
+    """Some roles of a broker in one process."""
+
+    settings: Settings
+    roles: tuple[str, ...]
+    metrics: Metrics = field(default_factory=Metrics)
+    server: Server | None = None
+    workers: dict[ChannelName, Worker] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _store: Store | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse roles that do not exist, and half an embedded broker: nobody else could reach its queues."""
+        known = all_roles(self.settings)
+        problems = [
+            Problem("role", "role.unknown", f"no role {role!r}; there are {', '.join(known)}")
+            for role in self.roles
+            if role not in known
+        ]
+        if self.settings.embedded and set(self.roles) != set(known) and not problems:
+            problems.append(
+                Problem("role", "role.embedded", "the embedded transport needs every role in one process")
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def store(self) -> Store:
+        """The store, once started."""
+        assert self._store is not None
+        return self._store
+
+    async def start(self) -> None:
+        """Start the roles in the order in which they need each other; what was started is stopped on failure."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        if settings.embedded:
+            self._stack.enter_context(_alone(settings.data))
+        store = self._store = open_store(settings.store)
+        await store.start()
+        self._stack.push_async_callback(store.close)
+        if settings.embedded:
+            # This process alone holds the lock, so whoever held these claims is dead.
+            await store.release_claims()
+        transport = open_transport(settings.transport, settings.shards)
+        await transport.start()
+        self._stack.push_async_callback(transport.close)
+        keyring = Keyring.load(settings.address_keys)
+        if settings.embedded_mqtt is not None and settings.embedded:
+            mqtt = settings.embedded_mqtt
+            server = EmbeddedServer(Accounts.load(mqtt.credentials), mqtt.journal, host=mqtt.host, port=mqtt.port)
+            await server.start()
+            self._stack.push_async_callback(server.stop)
+        if "tracker" in self.roles:
+            await self._start_tracker(store, transport)
+        for role in self.roles:
+            if role.startswith(WORKER):
+                await self._start_worker(ChannelName(role.removeprefix(WORKER)), store, transport, keyring, owner)
+        relay = Relay(store, transport, self.metrics)
+        dispatcher = None
+        world = World.load(settings)
+        if "dispatcher" in self.roles:
+            dispatcher = await self._start_dispatcher(world, store, relay)
+        await self._start_faces(world, store, transport, dispatcher)
+
+    async def _start_tracker(self, store: Store, transport: Transport) -> None:
+        tracker = Tracker(store, transport, self.metrics, shards=range(self.settings.shards))
+        await tracker.start()
+        self._stack.push_async_callback(tracker.close)
+        self._watch(tracker.run(), "tracker")
+        parker = Parker(store, transport, self.metrics)
+        await parker.start()
+        self._stack.push_async_callback(parker.close)
+        self._watch(Closer(store, grace_ms=int(1000 * self.settings.grace_seconds)).run(), "closer")
+
+    async def _start_worker(
+        self, name: ChannelName, store: Store, transport: Transport, keyring: Keyring, owner: str
+    ) -> None:
+        worker = Worker(
+            channel_of(name, self.settings),
+            store,
+            transport,
+            keyring,
+            self.metrics,
+            owner=f"{owner}-{name}",
+            settings=self.settings.workers.get(name, WorkerSettings()),
+            shards=self.settings.shards,
+        )
+        await worker.start()
+        self._stack.push_async_callback(worker.close)
+        self._watch(worker.run(), f"worker:{name}")
+        self.workers[name] = worker
+
+    async def _start_dispatcher(self, world: World, store: Store, relay: Relay) -> Dispatcher:
+        files = self.settings.files
+        planner = Planner(
+            load_policies(files.policies), TemplateSet.load(files.templates), world.regions, world.districts
+        )
+        keyring = Keyring.load(self.settings.address_keys)
+        dispatcher = Dispatcher(store, relay, self.metrics, planner, keyring)
+        await dispatcher.start()
+        self._watch(dispatcher.run(), "dispatcher")
+        self._watch(relay.run(), "relay")
+        return dispatcher
+
+    async def _start_faces(
+        self, world: World, store: Store, transport: Transport, dispatcher: Dispatcher | None
+    ) -> None:
+        settings = self.settings
+        faces = [role for role in ("api", "dashboard") if role in self.roles]
+        listen = settings.listen if "api" in faces or not faces else settings.dashboard
+        app = web.Application(middlewares=[middleware], client_max_size=settings.max_body_bytes)
+        app.add_routes(Health(store, transport, self.metrics, shards=settings.shards).routes())
+        if "api" in faces:
+            authority = Authority(world.regions, world.districts, world.events)
+            intake = Intake(store, world.departments, authority, max_bytes=settings.max_body_bytes)
+            release = Release(store, world.departments)
+            wake = dispatcher.wake if dispatcher is not None else _nobody
+            app.add_routes(AlertRoutes(store, intake, release, self.metrics, released=wake).routes())
+            self._watch(_readmit(store, release), "readmit")
+        if "dashboard" in faces:
+            dashboard = Dashboard(
+                store,
+                settings.files.districts,
+                self.metrics,
+                events=world.events,
+                departments=world.departments,
+            )
+            app.add_routes(dashboard.routes())
+            await dashboard.start()
+            self._stack.push_async_callback(dashboard.close)
+        if faces:
+            self.server = Server(app, listen.host, listen.port)
+            try:
+                await self.server.start()
+            except OSError as error:
+                place = f"{listen.host}:{listen.port}"
+                raise FenghuoError(f"cannot listen on {place}: {error.strerror}") from error
+            self._stack.push_async_callback(self.server.close)
+
+    def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; raises what killed a role: a half-dead process must not stay."""
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for task in done - {stopped}:
+            task.result()
+            raise FenghuoError(f"{task.get_name()} ended")
+
+    async def close(self) -> None:
+        """Stop everything, last started first."""
+        tasks, self._tasks = self._tasks, []
+        watching = [task for task in tasks if not task.get_name().startswith((WORKER, "tracker"))]
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+        await self._stack.aclose()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def channel_of(name: ChannelName, settings: Settings) -> Channel:
+    """A channel by its settings. Raises ChannelError if it is not configured."""
+    channels = settings.channels
+    if name is ChannelName.SMS and channels.sms is not None:
+        return SmsChannel(channels.sms)
+    if name is ChannelName.BROADCAST and channels.broadcast is not None:
+        return BroadcastChannel(channels.broadcast)
+    if name is ChannelName.APP and channels.app is not None:
+        return AppChannel(channels.app)
+    if name is ChannelName.SIGNAGE and channels.signage is not None:
+        return SignageChannel(channels.signage)
+    raise ChannelError(f"the channel {name} is not configured")
+
+
+async def _readmit(store: Store, release: Release) -> None:
+    """Take on alerts whose acceptance a crash cut off between keeping them and deciding on release."""
+    log = logs.get(role="release")
+    while True:
+        try:
+            for alert in await store.alerts(states=(AlertState.RECEIVED,), limit=100):
+                if alert.received < now_ms() - 1000 * _READMIT_S:
+                    log.warning("alert_readmitted", alert=alert.id)
+                    await release.admit(alert)
+        except StoreError as error:
+            log.warning("readmit_postponed", reason=str(error))
+        await asyncio.sleep(_READMIT_S)
+
+
+def _nobody() -> None:
+    """The dispatcher is another process: it looks for itself."""
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[IO[str]]:
+    """Hold the data folder's lock. Raises ConfigError if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = "another embedded broker runs on this data folder"
+            raise ConfigError([Problem(str(folder), "data.locked", message)]) from error
+        yield lock
+
+
+async def serve(settings: Settings, roles: Iterable[str], stop: asyncio.Event) -> None:
+    """Start, run until `stop`, close."""
+    app = App(settings, tuple(roles))
+    await app.start()
+    logs.get(role="app").info("started", roles=list(app.roles), url=app.server.url if app.server else None)
+    try:
+        await app.run(stop)
+    finally:
+        await app.close()

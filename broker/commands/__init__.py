@@ -1,0 +1,1 @@
+"""The commands behind `fenghuo`, a module for each noun."""
