@@ -196,7 +196,7 @@ class _Reading:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` when one of the known words is close to `word`; otherwise nothing."""
-    by_folded = {name.casefold(): name for name in known}
+    by_folded = {name.casefold(): str(name) for name in known}
     close = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=_CLOSE)
     return f", did you mean {by_folded[close[0]]!r}?" if close else ""
 

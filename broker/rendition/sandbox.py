@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,8 +65,13 @@ def environment(folder: Path) -> ImmutableSandboxedEnvironment:
     return made
 
 
-def complaints(tree: nodes.Template, filters: object) -> Iterator[tuple[int, str, str]]:
-    """(line, rule, sentence) for every construct that is unsafe or names a field that does not exist."""
+def complaints(
+    tree: nodes.Template, filters: Collection[str], others: Collection[str]
+) -> Iterator[tuple[int, str, str]]:
+    """(line, rule, sentence) for every construct that is unsafe or names what does not exist.
+
+    `others` are the names of all templates, which it may extend.
+    """
     assigned = {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
     known = VARIABLES | assigned | set(_ALLOWED_CALLS) | {"loop"}
     for node in tree.find_all(nodes.Node):
@@ -78,13 +83,21 @@ def complaints(tree: nodes.Template, filters: object) -> Iterator[tuple[int, str
             yield node.lineno, "template.unknown_field", f"no field {node.name!r}{hint}"
         elif isinstance(node, nodes.Call) and not _is_block_call(node.node):
             yield node.lineno, "template.unsafe", "a call is not allowed; use a filter or {{ self.block() }}"
-        elif isinstance(node, nodes.Getattr) and not _is_own(node.node) and not _is_loop(node.node):
+        elif isinstance(node, nodes.Getattr) and not _is_plain(node):
             yield node.lineno, "template.unsafe", f"the attribute .{node.attr} is not allowed; fields are plain"
-        elif isinstance(node, nodes.Filter) and isinstance(filters, dict) and node.name not in filters:
+        elif isinstance(node, nodes.Filter) and node.name not in filters:
             hint = suggestion(node.name, filters)
             yield node.lineno, "template.unknown_filter", f"no filter {node.name!r}{hint}"
-        elif isinstance(node, nodes.Extends) and not isinstance(node.template, nodes.Const):
-            yield node.lineno, "template.unsafe", "extends needs the name of a template in quotes"
+        elif isinstance(node, nodes.Extends):
+            yield from _extends_complaints(node, others)
+
+
+def _extends_complaints(node: nodes.Extends, others: Collection[str]) -> Iterator[tuple[int, str, str]]:
+    if not isinstance(node.template, nodes.Const):
+        yield node.lineno, "template.unsafe", "extends needs the name of a template in quotes"
+    elif node.template.value not in others:
+        name = str(node.template.value)
+        yield node.lineno, "template.extends", f"no template {name!r}{suggestion(name, others)}"
 
 
 def _is_block_call(node: nodes.Node) -> bool:
@@ -95,6 +108,11 @@ def _is_block_call(node: nodes.Node) -> bool:
 
 def _is_own(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Name) and node.name == "self"
+
+
+def _is_plain(node: nodes.Getattr) -> bool:
+    """Whether it is a block of this template or a counter of a loop."""
+    return (_is_own(node.node) or _is_loop(node.node)) and not node.attr.startswith("_")
 
 
 def _is_loop(node: nodes.Node) -> bool:

@@ -7,7 +7,7 @@ a block are for the writer: in Chinese they vanish, in other languages they beco
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -76,9 +76,9 @@ class TemplateSet:
         made = environment(folder)
         templates: dict[str, Template] = {}
         problems: list[Problem] = []
-        for path in sorted(folder.rglob("*.j2")):
-            name = path.relative_to(folder).as_posix()
-            found = list(_problems_of(made, path, name))
+        paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.j2"))}
+        for name, path in paths.items():
+            found = list(_problems_of(made, path, name, paths.keys()))
             problems += found
             if not found:
                 try:
@@ -181,7 +181,7 @@ class TemplateSet:
             texts = {
                 block: _laid_out("".join(found[0](made)), context.language) for block, found in made.blocks.items()
             }
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             problem = Problem(f"templates/{name}.j2", "rendition.failed", f"{type(error).__name__}: {error}")
             raise RenditionError([problem]) from error
         for field in (*FIELDS[ChannelName(name.partition("/")[0])], ACTION):
@@ -204,7 +204,9 @@ def _laid_out(text: str, language: str) -> str:
     return ("" if chinese(language) else " ").join(line for line in lines if line)
 
 
-def _problems_of(made: ImmutableSandboxedEnvironment, path: Path, name: str) -> Iterator[Problem]:
+def _problems_of(
+    made: ImmutableSandboxedEnvironment, path: Path, name: str, others: Collection[str]
+) -> Iterator[Problem]:
     """What is wrong with a template before anything is rendered."""
     pieces = name.split("/")
     if len(pieces) != 3 or pieces[0] not in CHANNELS:
@@ -219,5 +221,5 @@ def _problems_of(made: ImmutableSandboxedEnvironment, path: Path, name: str) -> 
     except UnicodeDecodeError as error:
         yield Problem(str(path), "template.encoding", f"not UTF-8 at byte {error.start}")
         return
-    for line, rule, sentence in sorted(set(complaints(tree, made.filters))):
+    for line, rule, sentence in sorted(set(complaints(tree, made.filters, others))):
         yield Problem(f"{path}:{line}", rule, sentence)
