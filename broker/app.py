@@ -139,7 +139,7 @@ class App:
         if settings.embedded:
             # This process alone holds the lock, so whoever held these claims is dead.
             await store.release_claims()
-        transport = open_transport(settings.transport, settings.shards)
+        transport = open_transport(settings.transport, settings.shards, prefix=settings.queue_prefix)
         await transport.start()
         self._stack.push_async_callback(transport.close)
         keyring = Keyring.load(settings.address_keys)

@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.transport.topology import PREFIX
 from broker.types import ChannelName
 from broker.yamlfile import load_yaml
 from channels.app.settings import AppSettings
@@ -74,6 +75,8 @@ class Settings(_Strict):
     """`sqlite:///PATH` or `postgresql://…`."""
     transport: str = "embedded:"
     """`embedded:` or `amqp://…`."""
+    queue_prefix: str = Field(default=PREFIX, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Begins the names of everything on RabbitMQ, so that several brokers can share a server."""
     shards: int = Field(default=1, ge=1, le=64)
     """Receipt queues; every role must have the same number."""
     address_keys: Path = Path("../data/keys/address.keys")

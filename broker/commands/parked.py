@@ -51,7 +51,7 @@ async def _retry(args: argparse.Namespace) -> int:
         if settings.embedded:
             print("the embedded form publishes open work anew whenever it starts", file=sys.stderr)
             return 2
-        transport = open_transport(settings.transport, settings.shards)
+        transport = open_transport(settings.transport, settings.shards, prefix=settings.queue_prefix)
         await transport.start()
         try:
             entry = await store.unpark(args.id)

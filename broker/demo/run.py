@@ -25,6 +25,7 @@ from broker.dashboard.accounts import new_person
 from broker.demo import farends, show
 from broker.demo.alerts import DemoAlert, day
 from broker.demo.proof import Proof, Prover
+from broker.demo.servers import Corner
 from broker.demo.setup import ROOT, Layout, Where, fill, lay_out, logins
 from broker.demo.world import Size
 from broker.errors import FenghuoError
@@ -98,7 +99,13 @@ class Demo:
             shutil.rmtree(self.layout.folder)
         resumed = self.layout.config.exists()
         where = self.options.where
-        settings = lay_out(self.layout, where)
+        corner = None
+        if where.store is not None and where.transport is not None:
+            corner = Corner.of(self.layout.corner)
+            await corner.open(where.store)
+            # First in, so last out: when every role has let go.
+            self._stack.push_async_callback(self._leave, corner, where.store, where.transport)
+        settings = lay_out(self.layout, where, corner)
         say(f"[bold]Fenghuo 烽火[/]  a Chongqing day, data in {show.path(self.layout.folder)}")
         if resumed:
             say("an earlier demo here did not end: going on with its data")
@@ -134,6 +141,11 @@ class Demo:
             show.next_steps(self.console, url, dashboard, password, self.layout)
             await stop.wait()
         return 0 if proof.good else 1
+
+    async def _leave(self, corner: Corner, database: str, amqp: str) -> None:
+        """Leave the lent servers as they were, once the demo has come to its end."""
+        if self.layout.finished.exists():
+            await corner.remove(database, amqp, shards=1)
 
     def _alerts(self) -> list[DemoAlert]:
         """The day's alerts; kept as files, so that a second start posts the very same bytes."""

@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 
 from broker.audience.recipients import RecipientColumns, write_recipients
+from broker.demo.servers import Corner
 from broker.demo.world import DUTY_GROUP, PUBLIC_GROUP, SEED, Names, Size, build
-from broker.errors import ConfigError, Problem
 from broker.geo.regions import Regions
 from broker.mqtt.access import Account, Accounts, Login
 from broker.mqtt.mosquitto import free_port
@@ -64,6 +64,7 @@ class Layout:
         self.alerts = self.folder / "alerts"
         self.finished = self.folder / "finished"
         self.mosquitto = self.folder / "mosquitto"
+        self.corner = self.folder / "corner.json"
 
     def secret(self, name: str) -> Path:
         """A secret's file; made at random if it is not there."""
@@ -80,8 +81,11 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def lay_out(layout: Layout, where: Where) -> Settings:
-    """Write keys, secrets and the configuration file where they are missing; ports are chosen anew each time."""
+def lay_out(layout: Layout, where: Where, corner: Corner | None) -> Settings:
+    """Write keys, secrets and the configuration file where they are missing; ports are chosen anew each time.
+
+    `corner` is the demo's own on the servers of the production form.
+    """
     for folder in (
         layout.folder,
         layout.keys,
@@ -113,10 +117,10 @@ def lay_out(layout: Layout, where: Where) -> Settings:
     }
     config: dict[str, Any] = {
         "data": str(layout.folder / "broker"),
-        "store": where.store or f"sqlite:///{layout.folder / 'broker' / 'fenghuo.db'}",
+        "store": f"sqlite:///{layout.folder / 'broker' / 'fenghuo.db'}",
         "transport": where.transport or "embedded:",
         "address_keys": str(address_keys),
-        "listen": {"port": where.port},
+        "listen": {"port": where.port or free_port()},
         "dashboard": {"port": free_port()},
         "files": {name: str(path) for name, path in files.items()},
         "channels": {
@@ -132,7 +136,10 @@ def lay_out(layout: Layout, where: Where) -> Settings:
             "signage": {"port": free_port(), "secret_file": str(layout.secret("signage.secret"))},
         },
     }
-    if not where.production:
+    if corner is not None and where.store is not None:
+        config["store"] = corner.database(where.store)
+        config["queue_prefix"] = corner.prefix
+    else:
         config["embedded_mqtt"] = {
             "port": mqtt_port,
             "credentials": str(layout.accounts / "mqtt.jsonl"),
@@ -151,18 +158,10 @@ def logins(layout: Layout) -> Iterable[Login]:
 
 
 async def fill(layout: Layout, settings: Settings, store: Store, size: Size) -> None:
-    """Put the recipients into the registry and hand out the far ends' accounts.
-
-    Raises ConfigError if the store has recipients that are not this demo's.
-    """
+    """Put the recipients into the registry and hand out the far ends' accounts, unless that is done."""
     done = layout.accounts / "filled"
-    if await store.registry_version():
-        if done.exists():
-            return
-        known = [page async for page in store.pages(ChannelName.SMS)]
-        if sum(map(len, known)) != size.phones:
-            message = "this store holds a registry that is not the demo's; give an empty one"
-            raise ConfigError([Problem("store", "demo.store", message)])
+    if done.exists() and await store.registry_version():
+        return
     keyring = Keyring.load(settings.address_keys)
     names = Names(
         groups=await store.add_names("group", [PUBLIC_GROUP, DUTY_GROUP]),

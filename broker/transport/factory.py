@@ -7,10 +7,13 @@ from urllib.parse import urlsplit
 from broker.errors import ConfigError, Problem
 from broker.transport.contract import Transport
 from broker.transport.embedded import EmbeddedTransport
+from broker.transport.topology import PREFIX
 
 
-def open_transport(url: str, shards: int) -> Transport:
+def open_transport(url: str, shards: int, *, prefix: str = PREFIX) -> Transport:
     """The transport for `embedded:` or `amqp[s]://user:password@host:port/vhost`; it must still be started.
+
+    `prefix` begins the names of everything on the server, so that several brokers can share one.
 
     Raises ConfigError, which never repeats the address, for it may hold a password.
     """
@@ -33,4 +36,4 @@ def open_transport(url: str, shards: int) -> Transport:
     # Here, so that the embedded way does without the client library.
     from broker.transport.rabbitmq import RabbitTransport
 
-    return RabbitTransport(url, shards)
+    return RabbitTransport(url, shards, prefix=prefix)
