@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,7 +15,43 @@ from broker.store import packing, schema
 from broker.store.dispatch import WORK_COLUMNS, work_rows
 from broker.store.part import Part, chunks
 from broker.store.records import Claim, FarIds, Work
+from broker.store.statements import Prepared, now
 from broker.types import ChannelName
+
+_work = schema.work
+_this = (_work.c.batch == sa.bindparam("batch_"), _work.c.attempt == sa.bindparam("attempt_"))
+_held = (
+    *_this,
+    _work.c.owner == sa.bindparam("owner_"),
+    _work.c.taken == sa.bindparam("taken_"),
+    _work.c.closed_at.is_(None),
+)
+_CLAIM: Final = Prepared(
+    sa.update(_work)
+    .where(*_this, _work.c.closed_at.is_(None), _work.c.lease_until.is_(None) | (_work.c.lease_until <= now()))
+    .values(owner=sa.bindparam("owner_"), lease_until=now() + sa.bindparam("lease_"), taken=_work.c.taken + 1)
+    .returning(_work.c.taken, _work.c.low, _work.c.high, _work.c.ordinals, _work.c.retry)
+)
+_MARK: Final = Prepared(
+    sa.update(_work)
+    .where(*_held)
+    .values(
+        low=sa.bindparam("low_"),
+        high=sa.bindparam("high_"),
+        lease_until=now() + sa.bindparam("lease_"),
+        retry=sa.func.coalesce(sa.bindparam("retry_", type_=sa.LargeBinary), _work.c.retry),
+    )
+    .returning(_work.c.batch)
+)
+_CLOSE: Final = Prepared(
+    sa.update(_work).where(*_held).values(closed_at=now(), owner=None, lease_until=None).returning(_work.c.batch)
+)
+_FAR: Final = ("channel", "batch", "attempt", "ordinals", "width", "ids")
+_KEEP: Final = Prepared(
+    sa.insert(schema.far_ids)
+    .values({name: sa.bindparam(f"{name}_") for name in _FAR})
+    .returning(schema.far_ids.c.id)
+)
 
 
 class SqlClaims(Part):
@@ -23,35 +59,25 @@ class SqlClaims(Part):
 
     async def claim(self, batch: int, attempt: int, owner: str, lease_ms: int) -> Claim | None:
         """Take it, also from the same owner once the lease has run out: that hold is then void."""
-        table, now = schema.work, self._db.now()
-        statement = (
-            sa.update(table)
-            .where(
-                table.c.batch == batch,
-                table.c.attempt == attempt,
-                table.c.closed_at.is_(None),
-                table.c.lease_until.is_(None) | (table.c.lease_until <= now),
-            )
-            .values(owner=owner, lease_until=now + lease_ms, taken=table.c.taken + 1)
-            .returning(table.c.taken, table.c.low, table.c.high, table.c.ordinals, table.c.retry)
-        )
+        values = {"batch_": batch, "attempt_": attempt, "owner_": owner, "lease_": lease_ms}
 
         async def work(conn: AsyncConnection) -> Claim | None:
-            row = (await conn.execute(statement)).first()
-            if row is None:
+            rows = await self._db.fetch(conn, _CLAIM, values)
+            if not rows:
                 return None
+            taken, low, high, ordinals, retry = rows[0]
             return Claim(
                 batch,
                 attempt,
                 owner,
-                row.low,
-                row.high,
-                packing.unpack_optional(row.ordinals, packing.U2),
-                np.zeros(0, np.uint16) if row.retry is None else packing.unpack(row.retry, packing.U2),
-                row.taken,
+                low,
+                high,
+                packing.unpack_optional(ordinals, packing.U2),
+                packing.unpack(retry or b"", packing.U2),
+                taken,
             )
 
-        return await self._db.write(work)
+        return await self._db.write(work, single=True)
 
     async def work_open(self, batch: int, attempt: int) -> bool:
         """Whether it exists and is not closed."""
@@ -73,30 +99,37 @@ class SqlClaims(Part):
         retry: Ordinals | None = None,
     ) -> None:
         """Move the window in doubt and renew the lease. Raises ClaimLost."""
-        values: dict[str, Any] = {"low": low, "high": high, "lease_until": self._db.now() + lease_ms}
-        if retry is not None:
-            values["retry"] = packing.pack(retry, packing.U2)
+        values = {
+            **_identity(claim),
+            "low_": low,
+            "high_": high,
+            "lease_": lease_ms,
+            "retry_": packing.pack_optional(retry, packing.U2),
+        }
+        kept = None if far_ids is None else _far_row(far_ids)
 
         async def work(conn: AsyncConnection) -> None:
-            await _held(conn, claim, values)
-            if far_ids is not None:
-                await _keep(conn, far_ids)
+            if not await self._db.fetch(conn, _MARK, values):
+                raise _lost(claim)
+            if kept is not None:
+                await self._db.fetch(conn, _KEEP, kept)
 
-        await self._db.write(work)
+        await self._db.write(work, single=kept is None)
 
     async def close_work(self, claim: Claim, *, far_ids: FarIds | None = None, retry: Work | None = None) -> None:
         """Close it and open the next attempt. Raises ClaimLost."""
-        values = {"closed_at": self._db.now(), "owner": None, "lease_until": None}
+        values = _identity(claim)
+        kept = None if far_ids is None else _far_row(far_ids)
 
         async def work(conn: AsyncConnection) -> None:
-            await _held(conn, claim, values)
-            if far_ids is not None:
-                await _keep(conn, far_ids)
+            if not await self._db.fetch(conn, _CLOSE, values):
+                raise _lost(claim)
+            if kept is not None:
+                await self._db.fetch(conn, _KEEP, kept)
             if retry is not None:
-                (row,) = work_rows([retry])
-                await conn.execute(sa.insert(schema.work).values(dict(zip(WORK_COLUMNS, row, strict=True))))
+                await self._db.insert_many(conn, schema.work, WORK_COLUMNS, work_rows([retry]))
 
-        await self._db.write(work)
+        await self._db.write(work, single=kept is None and retry is None)
 
     async def release_claims(self) -> int:
         """Void every lease; windows in doubt stay in doubt."""
@@ -134,36 +167,30 @@ class SqlClaims(Part):
             return int(await conn.scalar(query) or 0)
 
 
-async def _held(conn: AsyncConnection, claim: Claim, values: dict[str, Any]) -> None:
-    """Within a write: set `values` if the claim still stands."""
-    table = schema.work
-    statement = (
-        sa.update(table)
-        .where(
-            table.c.batch == claim.batch,
-            table.c.attempt == claim.attempt,
-            table.c.owner == claim.owner,
-            table.c.taken == claim.taken,
-            table.c.closed_at.is_(None),
-        )
-        .values(values)
-    )
-    if not (await conn.execute(statement)).rowcount:
-        raise ClaimLost(f"batch {claim.batch} attempt {claim.attempt} is no longer held by {claim.owner}")
+def _identity(claim: Claim) -> dict[str, Any]:
+    return {
+        "batch_": claim.batch,
+        "attempt_": claim.attempt,
+        "owner_": claim.owner,
+        "taken_": claim.taken,
+    }
 
 
-async def _keep(conn: AsyncConnection, far_ids: FarIds) -> None:
+def _lost(claim: Claim) -> ClaimLost:
+    return ClaimLost(f"batch {claim.batch} attempt {claim.attempt} is no longer held by {claim.owner}")
+
+
+def _far_row(far_ids: FarIds) -> dict[str, Any]:
     if len(far_ids.ordinals) != len(far_ids.ids):
         raise ValueError("every id of the far end belongs to one ordinal")
-    row = {
-        "channel": str(far_ids.channel),
-        "batch": far_ids.batch,
-        "attempt": far_ids.attempt,
-        "ordinals": packing.pack(far_ids.ordinals, packing.U2),
-        "width": far_ids.ids.dtype.itemsize,
-        "ids": np.ascontiguousarray(far_ids.ids).tobytes(),
+    return {
+        "channel_": str(far_ids.channel),
+        "batch_": far_ids.batch,
+        "attempt_": far_ids.attempt,
+        "ordinals_": packing.pack(far_ids.ordinals, packing.U2),
+        "width_": far_ids.ids.dtype.itemsize,
+        "ids_": np.ascontiguousarray(far_ids.ids).tobytes(),
     }
-    await conn.execute(sa.insert(schema.far_ids).values(row))
 
 
 def _far_ids(row: sa.Row[Any]) -> FarIds:

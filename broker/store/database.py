@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.errors import StoreError
 from broker.store import migrate
+from broker.store.statements import Prepared
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -73,13 +74,14 @@ class Database(ABC):
         with translated():
             await self._disconnect()
 
-    async def write(self, work: Write[T]) -> T:
+    async def write(self, work: Write[T], *, single: bool = False) -> T:
         """Run `work` in one transaction and return once it is durable.
 
         `work` may be run again if the database breaks a deadlock. A caller that is cancelled does not tear
-        the transaction apart: it goes on to its commit, and `close` waits for it.
+        the transaction apart: it goes on to its commit, and `close` waits for it. `single` says that `work`
+        sends one statement only and raises only if that changed nothing: it needs no bracket of its own.
         """
-        task = asyncio.ensure_future(self._write(work))
+        task = asyncio.ensure_future(self._write(work, single=single))
         self._writes.add(task)
         task.add_done_callback(self._finished)
         with translated():
@@ -119,17 +121,12 @@ class Database(ABC):
     @abstractmethod
     def _snapshot(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
-    async def _write(self, work: Write[T]) -> T:
-        async with self._transaction() as conn:
-            return await work(conn)
+    @abstractmethod
+    async def _write(self, work: Write[T], *, single: bool) -> T: ...
 
     @abstractmethod
     async def exclusive(self, conn: AsyncConnection, name: str) -> None:
         """Within a write: hold others off who ask for the same name, until the transaction ends."""
-
-    @abstractmethod
-    def now(self) -> sa.ColumnElement[int]:
-        """Now in UTC milliseconds, by the one clock that all processes on this store share."""
 
     @abstractmethod
     def slot(self) -> AbstractAsyncContextManager[int]:
@@ -142,6 +139,10 @@ class Database(ABC):
     @abstractmethod
     def upsert(self, table: sa.Table, values: dict[str, Any]) -> sa.Executable:
         """Insert, or replace everything but the primary key."""
+
+    @abstractmethod
+    async def fetch(self, conn: AsyncConnection, statement: Prepared, values: dict[str, Any]) -> Sequence[Row]:
+        """Run a prepared statement on the driver; the rows that it gives."""
 
     @abstractmethod
     async def insert_many(
@@ -167,6 +168,12 @@ class Database(ABC):
         self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Sequence[Row]
     ) -> None:
         """Set `columns` of rows that `lock_rows` locked; each row is its key followed by the values."""
+
+
+def driver_of(conn: AsyncConnection) -> Any:
+    """The driver's own connection (asyncpg's, aiosqlite's) under a connection that is open."""
+    assert conn.sync_connection is not None
+    return conn.sync_connection.connection.driver_connection
 
 
 def quoted(names: Iterable[str], template: str = '"{}"') -> str:

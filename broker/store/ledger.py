@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -122,7 +122,10 @@ class _Merged:
     updates: defaultdict[tuple[str, ...], list[Row]] = field(default_factory=lambda: defaultdict(list))
     """By the set of columns that changed: each row's batch and new arrays."""
     counts: dict[tuple[str, str, int], Counts] = field(default_factory=dict)
-    curve: Counter[tuple[str, str, int, int]] = field(default_factory=Counter)
+    seconds: defaultdict[tuple[str, str, int, int], list[NDArray[np.int64]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """By alert, channel, milestone and sign: seconds of the curve that lose (-1) or gain (1) a recipient."""
 
     def counter_rows(self, slot: int) -> list[Row]:
         """Rows to add to the counters, sorted."""
@@ -130,7 +133,13 @@ class _Merged:
 
     def curve_rows(self, slot: int) -> list[Row]:
         """Rows to add to the curve, sorted."""
-        return [(*key, slot, n) for key, n in sorted(self.curve.items()) if n]
+        curve: Counter[tuple[str, str, int, int]] = Counter()
+        # Counted once for all rows, not row by row: sorting many short arrays costs more than one long one.
+        for (alert, channel, milestone, sign), parts in self.seconds.items():
+            values, numbers = np.unique(np.concatenate(parts), return_counts=True)
+            for second, n in zip(values.tolist(), numbers.tolist(), strict=True):
+                curve[alert, channel, milestone, second] += sign * n
+        return [(*key, slot, n) for key, n in sorted(curve.items()) if n]
 
 
 def _join(rows: Iterable[Row], receipts: dict[int, list[Receipts]]) -> _Merged:
@@ -150,7 +159,8 @@ def _join(rows: Iterable[Row], receipts: dict[int, list[Receipts]]) -> _Merged:
         merged.updates[tuple(columns)].append((row.batch, *packed))
         key = (alert, channel, district)
         merged.counts[key] = merged.counts.get(key, 0) + change.counts
-        _move(merged.curve, (alert, channel), received, change)
+        for milestone, sign, seconds in _seconds(received, change):
+            merged.seconds[alert, channel, int(milestone), sign].append(seconds)
     return merged
 
 
@@ -166,12 +176,12 @@ def _together(receipts: Sequence[Receipts]) -> Receipts:
     )
 
 
-def _move(curve: Counter[tuple[str, str, int, int]], key: tuple[str, str], received: int, change: Change) -> None:
+def _seconds(received: int, change: Change) -> Iterator[tuple[Milestone, int, NDArray[np.int64]]]:
+    """For each milestone that moved: the seconds to count down (-1) and to count up (1)."""
     for milestone, (old, new) in change.moved.items():
         for times, sign in ((old[old >= 0], -1), (new, 1)):
-            seconds, n = np.unique(np.maximum(times - received, 0) // 1000, return_counts=True)
-            for second, number in zip(seconds.tolist(), n.tolist(), strict=True):
-                curve[*key, int(milestone), second] += sign * number
+            if len(times):
+                yield milestone, sign, np.maximum(times - received, 0) // 1000
 
 
 def _select() -> sa.Select[Any]:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,23 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
-from broker.clock import now_ms
-from broker.store.database import Database, Row, key_names, quoted
+from broker.store.database import Database, Row, T, Write, driver_of, key_names, quoted
+from broker.store.statements import Prepared
 
 _READERS: Final = 4
 _BUSY_MS: Final = 15_000
 _WAL_TRIES: Final = 100
+_TOGETHER: Final = 128
+"""How many writes share a commit at most."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A write that waits for its turn."""
+
+    work: Write[Any]
+    single: bool
+    done: asyncio.Future[Any]
 
 
 class SqliteDatabase(Database):
@@ -31,8 +43,13 @@ class SqliteDatabase(Database):
         self._path = None if path is None else Path(path)
         url = sa.URL.create("sqlite+aiosqlite", database=path or ":memory:")
         self._writing = asyncio.Lock()
+        self._waiting: list[_Waiting] = []
         self._writer = create_async_engine(
-            url, poolclass=StaticPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+            url,
+            poolclass=StaticPool,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
         )
         sa.event.listen(self._writer.sync_engine, "connect", _prepare_writer)
         self._readers: AsyncEngine | None = None
@@ -42,6 +59,7 @@ class SqliteDatabase(Database):
                 poolclass=AsyncAdaptedQueuePool,
                 pool_size=_READERS,
                 max_overflow=0,
+                pool_reset_on_return=None,
                 isolation_level="AUTOCOMMIT",
                 hide_parameters=True,
             )
@@ -70,17 +88,53 @@ class SqliteDatabase(Database):
             await self._readers.dispose()
         await self._writer.dispose()
 
+    async def _write(self, work: Write[T], *, single: bool) -> T:
+        waiting = _Waiting(work, single, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        async with self._writing:
+            # Whoever gets the turn takes along everybody who waits by then: one commit, one flush to the
+            # disk. So by the time the turn comes, somebody may have done it already.
+            if not waiting.done.done():
+                await self._write_together()
+        result: T = await waiting.done
+        return result
+
+    async def _write_together(self) -> None:
+        group, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+        alone = len(group) == 1
+        try:
+            async with self._begun() as conn:
+                finished = [await _one_of_many(conn, waiting, alone=alone) for waiting in group]
+        except BaseException as error:
+            for waiting in group:
+                waiting.done.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for waiting, (result, failure) in zip(group, finished, strict=True):
+            if failure is None:
+                waiting.done.set_result(result)
+            else:
+                waiting.done.set_exception(failure)
+
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writing, self._writer.connect() as conn:
-            driver = await _driver(conn)
+        async with self._writing, self._begun() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer.connect() as conn:
+            driver = driver_of(conn)
+            if driver.in_transaction:  # a rollback that failed must not block everybody after it
+                await driver.rollback()
             await driver.execute("BEGIN IMMEDIATE")
             try:
                 yield conn
+                await driver.commit()
             except BaseException:
                 await driver.rollback()
                 raise
-            await driver.commit()
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[AsyncConnection]:
@@ -95,7 +149,7 @@ class SqliteDatabase(Database):
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
         async with self._reader() as conn:
-            driver = await _driver(conn)
+            driver = driver_of(conn)
             await driver.execute("BEGIN")
             try:
                 yield conn
@@ -104,10 +158,6 @@ class SqliteDatabase(Database):
 
     async def exclusive(self, conn: AsyncConnection, name: str) -> None:
         """Nothing to do: BEGIN IMMEDIATE holds off every other writer."""
-
-    def now(self) -> sa.ColumnElement[int]:
-        """This machine's clock: whoever opens the file is on it."""
-        return sa.literal(now_ms(), sa.BigInteger)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[int]:
@@ -124,13 +174,18 @@ class SqliteDatabase(Database):
         rest = {name: value for name, value in values.items() if name not in keys}
         return sqlite.insert(table).values(values).on_conflict_do_update(index_elements=keys, set_=rest)
 
+    async def fetch(self, conn: AsyncConnection, statement: Prepared, values: dict[str, Any]) -> Sequence[Row]:
+        """One visit to the driver's thread."""
+        rows: list[Row] = await driver_of(conn).execute_fetchall(*statement.bound(conn.dialect, values))
+        return rows
+
     async def insert_many(
         self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]
     ) -> None:
         """Executemany: one visit to the driver's thread, which also runs the iterator."""
         marks = ", ".join("?" * len(columns))
         statement = f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({marks})"  # noqa: S608 — our own names
-        await (await _driver(conn)).executemany(statement, rows)
+        await driver_of(conn).executemany(statement, rows)
 
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
         """Executemany of INSERT … ON CONFLICT DO UPDATE."""
@@ -141,7 +196,7 @@ class SqliteDatabase(Database):
             f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({', '.join('?' * len(columns))}) "  # noqa: S608
             f"ON CONFLICT ({quoted(keys)}) DO UPDATE SET {sums}"
         )
-        await (await _driver(conn)).executemany(statement, rows)
+        await driver_of(conn).executemany(statement, rows)
 
     async def lock_rows(
         self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], keys: Sequence[int]
@@ -152,7 +207,7 @@ class SqliteDatabase(Database):
             f"SELECT {quoted(columns)} FROM {table.name} "  # noqa: S608 — our own names
             f'WHERE "{key}" IN (SELECT value FROM json_each(?)) ORDER BY "{key}"'
         )
-        found: list[Row] = list(await (await _driver(conn)).execute_fetchall(statement, (json.dumps(list(keys)),)))
+        found: list[Row] = list(await driver_of(conn).execute_fetchall(statement, (json.dumps(list(keys)),)))
         return found
 
     async def update_rows(
@@ -162,11 +217,30 @@ class SqliteDatabase(Database):
         (key,) = key_names(table)
         numbered = ", ".join(f'"{name}" = ?{number}' for number, name in enumerate(columns, 2))
         statement = f'UPDATE {table.name} SET {numbered} WHERE "{key}" = ?1'  # noqa: S608 — our own names
-        await (await _driver(conn)).executemany(statement, rows)
+        await driver_of(conn).executemany(statement, rows)
 
 
-async def _driver(conn: AsyncConnection) -> Any:
-    return (await conn.get_raw_connection()).driver_connection
+async def _one_of_many(conn: AsyncConnection, waiting: _Waiting, *, alone: bool) -> tuple[Any, Exception | None]:
+    """Run a write inside the common transaction; if it fails, take back what it did and nothing else.
+
+    Raises if the common transaction is lost (a full disk, for one, ends it).
+    """
+    driver = driver_of(conn)
+    bracketed = not (waiting.single or alone)
+    if bracketed:
+        await driver.execute("SAVEPOINT one")
+    try:
+        result = await waiting.work(conn)
+    except Exception as error:
+        if alone or not driver.in_transaction:
+            raise
+        if bracketed:
+            await driver.execute("ROLLBACK TO one")
+            await driver.execute("RELEASE one")
+        return None, error
+    if bracketed:
+        await driver.execute("RELEASE one")
+    return result, None
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:

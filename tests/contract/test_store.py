@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from broker.errors import ConfigError, StoreError
+from broker.errors import ClaimLost, ConfigError, StoreError
 from broker.ledger.arrays import Receipts
 from broker.ledger.state import DELIVERED
 from broker.store.contract import Store
@@ -23,7 +24,7 @@ from broker.store.schema import metadata
 from broker.store.sql import open_store
 from broker.types import AlertState
 from tests.support.postgres import PrivateServer, scratch_database
-from tests.support.storing import T0, add, an_alert, planned
+from tests.support.storing import T0, a_plan, add, an_alert, an_event, planned, reports
 
 
 def _async_url(url: str) -> str:
@@ -152,6 +153,41 @@ async def test_errors_of_the_driver_come_as_store_errors_with_their_cause_and_wi
     assert failed.value.__cause__ is not None
     assert "secret" not in str(failed.value)
     await add(store, an_alert("A2"))  # the failure left no transaction open
+
+
+async def test_of_many_writes_at_once_those_that_fail_take_nothing_else_with_them(store: Store) -> None:
+    plan = await planned(store, (5, 5))
+    good, bad = (batch.id for batch in plan.batches)
+    claim = await store.claim(good, 1, "w", 600_000)
+    await add(store, an_alert("A0"))
+    assert claim is not None
+    missing_rendition = await a_plan(store, (3,))
+    broken = replace(missing_rendition, renditions=())
+    writes = [
+        *(add(store, an_alert(f"A{i}")) for i in range(1, 20)),
+        *(add(store, an_alert("A0", sender=f"other{i}")) for i in range(5)),
+        store.commit_plan(broken, an_event(broken.alert, AlertState.PLANNED)),
+        store.merge([reports(good, (0, DELIVERED, T0)), reports(bad, (99, DELIVERED, T0))]),
+        store.merge([reports(good, (1, DELIVERED, T0))]),
+        store.mark(claim, low=1, high=2, lease_ms=600_000),
+        store.mark(replace(claim, owner="other"), low=3, high=4, lease_ms=600_000),
+    ]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes[19:]] == [
+        *[StoreError] * 6,
+        IndexError,
+        type(None),
+        type(None),
+        ClaimLost,
+    ]
+    assert {alert.id for alert in await store.alerts()} == {f"A{i}" for i in range(20)} | {plan.alert, broken.alert}
+    assert (await store.alert(broken.alert)).state is AlertState.RELEASED
+    assert await store.batch_ids(alert=broken.alert) == []
+    assert (await store.ledger_row(good)).states.tolist() == [0, DELIVERED, 0, 0, 0]
+    await store.release_claims()
+    taken = await store.claim(good, 1, "w", 600_000)
+    assert taken is not None
+    assert (taken.low, taken.high) == (1, 2)
 
 
 async def test_a_file_that_cannot_be_written_fails_the_ping(tmp_path: Path) -> None:
