@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import ClassVar, Final
 
 import numpy as np
-import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from broker import logs
 from broker.clock import now_ms
 from broker.errors import ChannelError, ConfigError, FenghuoError, InputRefused, NotFound, Problem
 from broker.ledger.arrays import Receipts, States
@@ -62,7 +62,7 @@ class MailboxChannel(ABC):
         self._runner: web.AppRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._port = 0
-        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(channel=str(self.name))
+        self._log = logs.get(channel=str(self.name))
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
