@@ -41,7 +41,7 @@ class EventLog:
     """Append-only JSON lines of what happened to messages, at most FLUSH_SECONDS behind.
 
     With `path` None nothing is kept. Opening cuts off a last line that a killed process left unfinished: it
-    was never wholly written, so nobody was told of it.
+    was never wholly written, so nobody was told of it. Raises ValueError for a file that holds something else.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -52,6 +52,9 @@ class EventLog:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            if os.pread(self._file, 1, 0) not in (b"", b"{"):
+                os.close(self._file)
+                raise ValueError(f"{path} holds something else than an event log")
             _cut_unfinished_line(self._file)
 
     def write(

@@ -52,6 +52,7 @@ class SmppClient:
         self._urgent_waiting = 0
         self._keeper: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
+        self._who: Bind | None = None
 
     @property
     def bound(self) -> bool:
@@ -61,12 +62,15 @@ class SmppClient:
     async def start(self) -> None:
         """Bind for the first time. An SMSC that cannot be reached is tried again for as long as it takes.
 
-        Raises BindRefused if the SMSC answers and will not have us: that is for people to put right.
+        Raises BindRefused if the SMSC answers and will not have us, and ChannelError if there is no usable
+        password: both are for people to put right.
         """
+        self._who = _bind_of(self._settings)
         self._first = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep_bound(), name="sms bind")
         try:
-            await asyncio.shield(self._first)
+            await asyncio.wait({self._first, self._keeper}, return_when=asyncio.FIRST_COMPLETED)
+            (self._first if self._first.done() else self._keeper).result()
         except BindRefused:
             await self.close()
             raise
@@ -204,12 +208,12 @@ class SmppClient:
         """Raises OSError, TimeoutError or BindRefused; no message ever holds the password."""
         settings = self._settings
         loop = asyncio.get_running_loop()
-        bind = Bind(settings.system_id, settings.read_password(), settings.system_type)
+        assert self._who is not None
         connection: Connection | None = None
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 _, connection = await loop.create_connection(lambda: Connection(self), settings.host, settings.port)
-                status = await connection.bind(self._outstanding.single(), bind)
+                status = await connection.bind(self._outstanding.single(), self._who)
         except BaseException:
             if connection is not None:
                 connection.abort()
@@ -263,3 +267,15 @@ class SmppClient:
             self._first.set_result(None)
         else:
             self._first.set_exception(error)
+
+
+def _bind_of(settings: SmsSettings) -> Bind:
+    """Raises ChannelError, never with the password in it."""
+    try:
+        bind = Bind(settings.system_id, settings.read_password(), settings.system_type)
+        bind.encode()
+    except (OSError, ValueError) as error:
+        raise ChannelError(f"no usable SMSC password: {error}") from error
+    if not bind.password:
+        raise ChannelError("no usable SMSC password: it is empty")
+    return bind

@@ -56,15 +56,19 @@ async def run(args: argparse.Namespace) -> int:
     """Run until stopped; returns the exit code (2 if there is no password or the log is not readable)."""
     try:
         password = _password(args.password_file)
-        history = list(EventLog.read(args.log)) if args.log is not None else []
+        log = EventLog(args.log)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    log = EventLog(args.log)
     handsets = Handsets(
         log, seed=args.seed, undeliverable=args.undeliverable, receipt_delay=args.receipt_delay_ms / 1000
     )
-    handsets.recover(history)
+    if args.log is not None:
+        try:
+            handsets.recover(EventLog.read(args.log))
+        except (ValueError, KeyError) as error:
+            sys.stderr.write(f"{args.log} is not the log of a simulated SMSC: {error}\n")
+            return 2
     options = SmscOptions(
         system_id=args.system_id,
         password=password,

@@ -55,6 +55,14 @@ def test_a_broken_line_in_the_middle_is_named_not_skipped(tmp_path: Path) -> Non
         list(EventLog.read(path))
 
 
+def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no newline here")
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        EventLog(path)
+    assert path.read_text() == "no newline here"
+
+
 def test_an_event_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     with pytest.raises(ValueError, match="arrived"):
