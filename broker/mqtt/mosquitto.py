@@ -70,7 +70,7 @@ def write_configuration(folder: Path, logins: Iterable[Login], *, port: int, hos
         f"acl_file {access}",
         "persistence true",
         f"persistence_location {data}/",
-        # Seconds; what a power cut may cost. A clean stop loses nothing.
+        # Counted in whole seconds, so a crash may cost what was acknowledged in the last two.
         "autosave_interval 1",
         "autosave_on_changes false",
         # No upper limits: at the default of 1,000 queued messages reports would be dropped silently, and the
