@@ -65,7 +65,7 @@ class Keyring:
             else:
                 keys[name] = key
         if not keys and not problems:
-            problems.append(Problem(place, "keys.none", "no address key; `fenghuo keys new` makes one"))
+            problems.append(Problem(place, "keys.none", "no address key; `fenghuo keys init` makes one"))
         if problems:
             raise ConfigError(problems)
         return cls(keys)
@@ -78,7 +78,7 @@ class Keyring:
             return cls.parse(text, f"${KEYS_VARIABLE}")
         if path is None or not path.exists():
             where = str(path or KEYS_VARIABLE)
-            raise ConfigError([Problem(where, "keys.none", "no address keys here; `fenghuo keys new` makes one")])
+            raise ConfigError([Problem(where, "keys.none", "no address keys here; `fenghuo keys init` makes one")])
         return cls.parse(path.read_text(), str(path))
 
     @staticmethod

@@ -22,6 +22,7 @@ from broker.demo.world import DUTY_GROUP, PUBLIC_GROUP, SEED, Names, Size, build
 from broker.geo.regions import Regions
 from broker.mqtt.access import Account, Accounts, Login
 from broker.mqtt.mosquitto import free_port
+from broker.privately import write_private
 from broker.sealing import Keyring
 from broker.settings import Settings
 from broker.store.contract import Store
@@ -72,13 +73,6 @@ class Layout:
         if not path.exists():
             write_private(path, secrets.token_hex(32) + "\n")
         return path
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="") as file:
-        file.write(text)
 
 
 def lay_out(layout: Layout, where: Where, corner: Corner | None) -> Settings:
