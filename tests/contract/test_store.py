@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +14,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.errors import ClaimLost, ConfigError, StoreError
-from broker.ledger.arrays import Receipts
 from broker.ledger.state import DELIVERED
 from broker.store.contract import Store
 from broker.store.schema import metadata
 from broker.store.sql import open_store
 from broker.types import AlertState
+from tests.support import store_process
 from tests.support.postgres import PrivateServer, scratch_database
 from tests.support.storing import T0, a_plan, add, an_alert, an_event, planned, reports
 
@@ -65,34 +62,24 @@ async def test_tables_of_a_newer_version_are_refused(store: Store, store_url: st
     await older.close()
 
 
-def _start_and_add(url: str, name: str, go: str) -> None:
-    async def run() -> None:
-        while not Path(go).exists():
-            await asyncio.sleep(0.005)
-        store = open_store(url)
-        await store.start()
-        await add(store, an_alert(name))
-        await store.close()
-
-    asyncio.run(run())
-
-
 async def test_processes_that_start_at_once_on_an_empty_database_do_not_collide(
     store_url: str, tmp_path: Path
 ) -> None:
-    spawn = multiprocessing.get_context("spawn")
     go = tmp_path / "go"
-    processes = [spawn.Process(target=_start_and_add, args=(store_url, f"A{i}", str(go))) for i in range(3)]
-    for process in processes:
-        process.start()
-    await asyncio.sleep(1.0)
-    go.touch()
-    for process in processes:
-        await asyncio.to_thread(process.join, 60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    processes = [store_process.launch("add", store_url, go) for _ in range(2)]
+    try:
+        while not (ready := go.with_suffix(".ready")).exists() or len(ready.read_text()) < len(processes):
+            assert [process.poll() for process in processes] == [None, None]
+            await asyncio.sleep(0.02)
+        go.touch()
+        assert [await asyncio.to_thread(process.wait, 60) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     store = open_store(store_url)
     await store.start()
-    assert [alert.id for alert in await store.alerts()] == ["A2", "A1", "A0"]
+    assert [alert.id for alert in await store.alerts()] == ["A2", "A1"]
     await store.close()
 
 
@@ -206,43 +193,24 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     await store.close()
 
 
-def _write_until_killed(url: str, told: str) -> None:
-    async def run() -> None:
-        store = open_store(url)
-        await store.start()
-        plan = await planned(store, (100,) * 4)
-        for second in range(10_000):
-            await store.merge(
-                [
-                    Receipts.uniform(batch.id, batch.recipients[:1].astype("u2") * 0 + second % 100, DELIVERED, T0)
-                    for batch in plan.batches
-                ]
-            )
-            with Path(told).open("a") as log:
-                log.write(f"{plan.alert} {second}\n")
-                log.flush()
-
-    asyncio.run(run())
-
-
 async def test_what_was_confirmed_outlives_a_kill_of_the_process(store_url: str, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    process = multiprocessing.get_context("spawn").Process(target=_write_until_killed, args=(store_url, str(told)))
-    process.start()
-    while not told.exists() or len(told.read_text().splitlines()) < 20:
-        assert process.exitcode is None
-        await asyncio.sleep(0.02)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    await asyncio.to_thread(process.join, 30)
-    alert, last = told.read_text().splitlines()[-1].split()
+    process = store_process.launch("merge", store_url, told)
+    try:
+        while not told.exists() or len(told.read_text().splitlines()) < 10:
+            assert process.poll() is None
+            await asyncio.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    alert, rounds = told.read_text().splitlines()[-1].split()
     store = open_store(store_url)
     await store.start()
     (counters,) = await store.counters(alert)
-    assert counters.counts[0] == 400
-    # Each of the four batches has had one more delivery per round; the round that was under way may be in too.
-    rounds = min(int(last) + 1, 100)
-    assert counters.counts[2] in (4 * rounds, 4 * min(rounds + 1, 100))
+    assert counters.counts[0] == store_process.ROUND * store_process.ROUNDS
+    # What was told of is there; the round that was under way at the kill is there whole or not at all.
+    delivered = counters.counts[2]
+    assert delivered in (store_process.ROUND * int(rounds), store_process.ROUND * (int(rounds) + 1))
     assert await store.recount(alert) == [counters]
     await store.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ async def test_the_same_identity_again_gives_the_alert_that_is_there(store: Stor
 
 
 @pytest.mark.parametrize("change", [{"sender": "b"}, {"identifier": "b"}, {"sent": T0 + 1}])
-async def test_another_sender_identifier_or_time_is_another_alert(store: Store, change: dict[str, object]) -> None:
+async def test_another_sender_identifier_or_time_is_another_alert(store: Store, change: dict[str, Any]) -> None:
     first = await add(store, an_alert("A1"))
     other = replace(first, id="A2", **change)
     assert await add(store, other) == other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ WORDS = (
     PRESENTED,
     ACKNOWLEDGED,
 )
-PROVES = {
+PROVES: dict[Milestone, Callable[[int], bool]] = {
     Milestone.SENT: lambda state: state >= DELIVERED or (state >> 7) & 7 in (Rank.UNKNOWN, Rank.SENT),
     Milestone.DELIVERED: lambda state: state >= DELIVERED,
     Milestone.PRESENTED: lambda state: state >= PRESENTED,
