@@ -100,6 +100,14 @@ def test_an_area_that_cannot_be_resolved_is_refused_with_its_reason(case: str) -
     assert all(len(problem.message) > 20 for problem in caught.value.problems)
 
 
+def test_a_shape_outside_the_city_is_no_fault_beside_ground_inside_it() -> None:
+    beyond = circle_area("Beijing", 39.9, 116.4, 50)
+    inside = circle_area("Hechuan", 30.0, 106.3, 10)
+    coded = geocode_area("x", ["500117"])
+    assert ground(Area("both", circles=beyond.circles + inside.circles)).circles[1].lat == 30.0
+    assert ground(Area("both", circles=beyond.circles, geocodes=coded.geocodes)).codes == ("500117000000",)
+
+
 def test_one_bad_area_beside_a_good_one_refuses_the_whole_ground() -> None:
     with pytest.raises(AreaUnresolved):
         ground(geocode_area("good", ["500117"]), Area("bad"))

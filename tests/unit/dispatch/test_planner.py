@@ -378,6 +378,20 @@ def test_the_first_audience_that_takes_somebody_gives_the_words_and_continue_add
     assert [rule.name for rule in draft.outcomes[0].decision.rules] == ["duty first", "everybody"]
 
 
+def test_a_policy_that_asks_for_the_public_does_not_get_them_for_a_drill() -> None:
+    policy = policies(
+        {
+            "name": "all",
+            "audiences": [{"channels": ["sms"], "kinds": ["public", "training"], "lane": "urgent"}],
+        }
+    )
+    people = [Person(1), Person(2, kind=Kind.DUTY), Person(3, kind=Kind.TRAINING)]
+    drill = plan(warning((Level.RED, HECHUAN), status=Status.EXERCISE), people, policy)
+    assert [cut.positions.tolist() for cut in drill.cuts] == [[2]]
+    real = plan(warning((Level.RED, HECHUAN)), people, policy)
+    assert [cut.positions.tolist() for cut in real.cuts] == [[0]]
+
+
 def test_groups_select_their_members_and_a_group_that_nobody_has_selects_nobody_and_is_noted() -> None:
     def only(group: str) -> PolicySet:
         return policies({"name": "g", "audiences": [{"channels": ["sms"], "groups": [group], "lane": "urgent"}]})

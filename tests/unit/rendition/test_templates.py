@@ -102,6 +102,12 @@ def test_a_template_that_writes_the_mark_itself_does_not_get_it_twice(tmp_path: 
     assert str(text).count("【演练】") == 1
 
 
+def test_a_mark_in_the_middle_of_a_text_does_not_stand_for_the_one_at_its_start(tmp_path: Path) -> None:
+    templates = made(tmp_path, GOOD.replace("{{ place }}", "{{ place }}【演练】"))
+    text = templates.render(ChannelName.SMS, "default", context(status=Status.EXERCISE)).content["text"]
+    assert str(text).startswith("【演练】合川区【演练】")
+
+
 def test_an_actual_message_that_says_it_is_a_drill_is_not_rendered(tmp_path: Path) -> None:
     templates = made(tmp_path, GOOD.replace("{% block text %}", "{% block text %}[Exercise] "))
     with pytest.raises(RenditionError) as caught:
