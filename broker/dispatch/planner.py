@@ -20,7 +20,7 @@ from broker.audience.admission import admitted
 from broker.audience.area import AreaUnresolved, Ground, resolve
 from broker.audience.index import AudienceIndex, Columns, Mask, Positions
 from broker.audience.policies import AudienceRule, Decision, PolicySet, Subject
-from broker.cap.model import Alert, Info, MsgType
+from broker.cap.model import Alert, Info, MsgType, Scope
 from broker.cap.segments import Segment, segments
 from broker.dispatch.draft import Cut, Draft, Outcome, RenditionDraft, Verdict
 from broker.errors import Problem
@@ -103,6 +103,10 @@ class _Work:
             return
         if not kinds:
             outcome.refuse(Verdict.NOT_ADMITTED, f"a message of status {self._alert.status} reaches nobody")
+            return
+        if self._alert.scope is not Scope.PUBLIC:
+            # Policies know recipients, not who may know a restricted message (CAP 1.2, 3.2.1 `scope`).
+            outcome.refuse(Verdict.NOT_ADMITTED, f"a message of scope {self._alert.scope} is not for everybody")
             return
         expires = self._expires(segment)
         if expires.timestamp() * 1000 <= self._at:

@@ -15,7 +15,7 @@ from broker.audience.index import AudienceIndex
 from broker.audience.policies import PolicyFile, PolicySet, load_policies
 from broker.cap.compose import Translation, compose, geocode_area, polygon_area
 from broker.cap.level import Level
-from broker.cap.model import Alert, Area, MsgType, Status
+from broker.cap.model import Alert, Area, MsgType, Scope, Status
 from broker.dispatch.draft import Draft, Verdict
 from broker.dispatch.planner import MAX_BATCH, Planner
 from broker.errors import Conflict
@@ -301,6 +301,8 @@ def test_an_unresolvable_area_stops_the_whole_alert_and_says_which() -> None:
     [
         ({"status": Status.SYSTEM}, Verdict.NOT_ADMITTED),
         ({"status": Status.DRAFT}, Verdict.NOT_ADMITTED),
+        ({"scope": Scope.RESTRICTED}, Verdict.NOT_ADMITTED),
+        ({"scope": Scope.PRIVATE}, Verdict.NOT_ADMITTED),
         ({"msg_type": MsgType.CANCEL}, Verdict.NOT_A_WARNING),
         ({"msg_type": MsgType.ACK}, Verdict.NOT_A_WARNING),
     ],
