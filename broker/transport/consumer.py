@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 
 import aiormq
 import aiormq.abc
 from pamqp.commands import Basic
 
+from broker import logs
 from broker.errors import TransportError
 from broker.transport.contract import Handler
 from broker.transport.delivery import RabbitDelivery, Returns
 from broker.transport.encoding import decode
-from broker.transport.link import CONNECTION_ERRORS, Backoff, Link, being_cancelled, describe
+from broker.transport.link import CONNECTION_ERRORS, Backoff, Link, being_cancelled, describe, end_task
+from broker.transport.settling import abandon
 
-log = logging.getLogger(__name__)
+log = logs.get(part="transport")
 
 _STUCK_CHECKS = 2
 """Checks in a row that find messages waiting and none coming before a consumer counts as dead."""
@@ -84,8 +85,7 @@ class RabbitSubscription:
         if self._supervisor is None:
             return
         supervisor, self._supervisor = self._supervisor, None
-        supervisor.cancel()
-        await asyncio.gather(supervisor, return_exceptions=True)
+        await end_task(supervisor)
         if self._channel is not None and self._tag is not None and not self._channel.is_closed:
             await self._quietly(self._channel.basic_cancel(self._tag, timeout=self._timeout))
         self._finisher = asyncio.create_task(self._finish(), name=f"drain {self._name}")
@@ -98,11 +98,8 @@ class RabbitSubscription:
     async def abort(self) -> None:
         """After `cancel`: cancel the handlers that still run, give back what is in hand."""
         if self._finisher is not None:
-            self._finisher.cancel()
-        for task in self._tasks:
-            task.cancel()
-        rest = [task for task in (self._finisher, *self._tasks) if task is not None]
-        await asyncio.gather(*rest, return_exceptions=True)
+            await end_task(self._finisher)
+        await abandon(self._tasks)
         await self._close_channel()
 
     def settled(self, delivery: RabbitDelivery) -> None:
@@ -118,7 +115,7 @@ class RabbitSubscription:
         backoff = Backoff(0.1, 5.0)
         while True:
             await self._until_lost()
-            log.warning("transport.consumer_lost queue=%s", self._name)
+            log.warning("consumer_lost", queue=self._name)
             while True:
                 try:
                     async with asyncio.timeout(self._timeout):
@@ -127,9 +124,9 @@ class RabbitSubscription:
                     if being_cancelled():
                         raise
                 except CONNECTION_ERRORS as error:
-                    log.warning("transport.attach_failed queue=%s reason=%s", self._name, describe(error))
+                    log.warning("attach_failed", queue=self._name, reason=describe(error))
                 else:
-                    log.info("transport.consumer_attached queue=%s", self._name)
+                    log.info("consumer_attached", queue=self._name)
                     backoff.reset()
                     break
                 await asyncio.sleep(backoff.next())
@@ -174,7 +171,7 @@ class RabbitSubscription:
         try:
             await self._handler(delivery)
         except Exception as error:
-            log.exception("transport.handler_failed queue=%s id=%s", self._name, delivery.message.id)
+            log.exception("handler_failed", queue=self._name, id=delivery.message.id)
             if not delivery.settled:
                 await delivery.failed(error)
 
@@ -198,7 +195,7 @@ class RabbitSubscription:
                 stuck = stuck + 1 if waiting and seen == self._delivered and not self._in_hand else 0
                 seen = self._delivered
                 if stuck >= _STUCK_CHECKS:
-                    log.warning("transport.consumer_stuck queue=%s", self._name)
+                    log.warning("consumer_stuck", queue=self._name)
                     await self._close_channel()
                     self._lost.set()
 
@@ -219,11 +216,13 @@ class RabbitSubscription:
             self._lost.set()
             return False
         except CONNECTION_ERRORS as error:
-            log.warning("transport.check_failed queue=%s reason=%s", self._name, describe(error))
+            log.warning("check_failed", queue=self._name, reason=describe(error))
             await self._close_channel()
             self._lost.set()
             return False
         if not state.consumer_count or self._tag not in channel.consumers:
+            if not self._in_hand:
+                await self._close_channel()
             self._lost.set()
         return bool(state.message_count) and not self._queue.startswith("receipts.")
 
@@ -252,4 +251,4 @@ class RabbitSubscription:
             if being_cancelled():
                 raise
         except CONNECTION_ERRORS as error:
-            log.debug("transport.wind_down queue=%s reason=%s", self._name, describe(error))
+            log.debug("wind_down", queue=self._name, reason=describe(error))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import aiormq.abc
 
+from broker import logs
 from broker.errors import TransportError
 from broker.transport.contract import Message
 from broker.transport.link import CONNECTION_ERRORS, being_cancelled, describe
 from broker.transport.settling import MAX_DELIVERIES
 
-log = logging.getLogger(__name__)
+log = logs.get(part="transport")
 
 _ANSWER_SECONDS = 5.0
 
@@ -129,7 +129,7 @@ class RabbitDelivery:
                 await publish()
                 accepted = True
         except TransportError as error:
-            log.warning("transport.hand_on_failed queue=%s id=%s reason=%s", self.queue, self._message.id, error)
+            log.warning("hand_on_failed", queue=self.queue, id=self._message.id, reason=str(error))
         finally:
             self._owner.settled(self)
         await self._answer(accept=accepted)
@@ -152,4 +152,4 @@ class RabbitDelivery:
             if being_cancelled():
                 raise
         except CONNECTION_ERRORS as error:
-            log.debug("transport.ack_lost queue=%s id=%s reason=%s", self.queue, self._message.id, describe(error))
+            log.debug("ack_lost", queue=self.queue, id=self._message.id, reason=describe(error))

@@ -7,15 +7,15 @@ waits until their consumer has acknowledged: then "confirmed" means "committed",
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 
+from broker import logs
 from broker.errors import TransportError
 from broker.transport.contract import LADDER_SECONDS, PARKING, Handler, Message, all_queues
-from broker.transport.settling import MAX_DELIVERIES, check_message, check_queue, parked, rung
+from broker.transport.settling import MAX_DELIVERIES, abandon, check_message, check_queue, parked, rung
 
-log = logging.getLogger(__name__)
+log = logs.get(part="transport")
 
 
 class _Entry:
@@ -144,15 +144,13 @@ class EmbeddedSubscription:
 
     async def abort(self) -> None:
         """Cancel the handlers that still run."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await abandon(self._tasks)
 
     async def _handle(self, delivery: EmbeddedDelivery) -> None:
         try:
             await self._handler(delivery)
         except Exception as error:
-            log.exception("transport.handler_failed queue=%s id=%s", delivery.queue, delivery.message.id)
+            log.exception("handler_failed", queue=delivery.queue, id=delivery.message.id)
             if not delivery.settled:
                 await delivery.failed(error)
 
@@ -269,13 +267,16 @@ class EmbeddedTransport:
         self._shards = shards
         self._timeout = timeout
         self._drain = drain
-        self._queues = {name: _Queue(self, name, capacity) for name in all_queues(shards)}
+        self._capacity = capacity
+        self._queues: dict[str, _Queue] = {}
         self._subscriptions: list[EmbeddedSubscription] = []
         self._open = False
 
     async def start(self) -> None:
-        """Open the queues."""
-        self._open = True
+        """Open the queues, empty."""
+        if not self._open:
+            self._queues = {name: _Queue(self, name, self._capacity) for name in all_queues(self._shards)}
+            self._open = True
 
     async def close(self) -> None:
         """Stop consumers, wait for what is in hand, tell the publishers that still wait. May be repeated."""
@@ -288,7 +289,7 @@ class EmbeddedTransport:
             async with asyncio.timeout(self._drain):
                 await asyncio.gather(*(subscription.drained() for subscription in self._subscriptions))
         except TimeoutError:
-            log.warning("transport.close_deadline seconds=%g", self._drain)
+            log.warning("close_deadline", seconds=self._drain)
         for subscription in self._subscriptions:
             await subscription.abort()
         self._subscriptions.clear()
@@ -352,6 +353,7 @@ class EmbeddedTransport:
     async def depth(self, queue: str) -> int:
         """How many messages wait in `queue` (not those in hand, not those put off)."""
         check_queue(queue, self._shards)
+        self._require_open()
         return len(self._queues[queue])
 
     def put_parked(self, message: Message) -> None:

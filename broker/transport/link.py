@@ -8,7 +8,6 @@ waits with jitter, and whoever uses the connection opens its channels anew.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 
 import aio_pika
@@ -17,9 +16,10 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from yarl import URL
 
+from broker import logs
 from broker.errors import TransportError
 
-log = logging.getLogger(__name__)
+log = logs.get(part="transport")
 
 CONNECTION_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What the client library raises when the server or the way to it fails."""
@@ -106,8 +106,7 @@ class Link:
     async def close(self) -> None:
         """Close for good. May be repeated."""
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+            await end_task(self._supervisor)
             self._supervisor = None
         self._up.clear()
         connection, self._connection = self._connection, None
@@ -124,12 +123,12 @@ class Link:
             try:
                 await self._connect()
             except CONNECTION_ERRORS as error:
-                log.warning("transport.reconnect_failed link=%s reason=%s", self._name, describe(error))
+                log.warning("reconnect_failed", link=self._name, reason=describe(error))
                 await asyncio.sleep(backoff.next())
             else:
                 backoff.reset()
                 self.reconnections += 1
-                log.info("transport.reconnected link=%s", self._name)
+                log.info("reconnected", link=self._name)
 
     async def _connect(self) -> AbstractConnection:
         connection = await aio_pika.connect(
@@ -141,7 +140,7 @@ class Link:
 
         def lost(_: object, error: BaseException | None) -> None:
             if self._connection is connection:
-                log.warning("transport.connection_lost link=%s reason=%s", self._name, describe(error))
+                log.warning("connection_lost", link=self._name, reason=describe(error))
                 self._up.clear()
                 self._down.set()
 
@@ -149,6 +148,8 @@ class Link:
         self._down.clear()
         self._up.set()
         connection.close_callbacks.add(lost)
+        if connection.transport is None or connection.transport.connection.is_closed:
+            lost(connection, None)
         return connection
 
 
@@ -160,7 +161,7 @@ async def _close(connection: AbstractConnection, timeout: float) -> None:
         if being_cancelled():
             raise
     except CONNECTION_ERRORS as error:
-        log.debug("transport.close_failed reason=%s", describe(error))
+        log.debug("close_failed", reason=describe(error))
 
 
 def being_cancelled() -> bool:
@@ -170,6 +171,17 @@ def being_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it is done.
+
+    Once is not enough: the client library uses `asyncio.wait_for`, which in Python 3.11 swallows a cancellation
+    that meets the answer it waits for.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.5)
 
 
 def describe(error: BaseException | None) -> str:

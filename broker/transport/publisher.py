@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 
 import aiormq
@@ -13,8 +12,6 @@ from pamqp.commands import Basic
 
 from broker.errors import TransportError, Unroutable
 from broker.transport.link import Backoff, Link, being_cancelled, describe
-
-log = logging.getLogger(__name__)
 
 _DRAIN_FROM = 16 * 1024
 """Bodies from this size wait until the socket took them, so that a window of large ones does not pile up."""
@@ -57,7 +54,11 @@ class _FastChannel:
 
 
 class Publisher:
-    """Publishes over one channel. `window` messages in flight at once; `timeout` seconds for each in all."""
+    """Publishes over one channel.
+
+    `window` messages are in flight at once, each for at most `timeout` seconds in all. Those that wait for a
+    place in the window are waiting for the others' confirms; they give up when none came for `timeout` seconds.
+    """
 
     def __init__(self, link: Link, exchange: str, *, window: int, timeout: float) -> None:
         self._link = link
@@ -67,6 +68,7 @@ class Publisher:
         self._channel: _FastChannel | None = None
         self._opening = asyncio.Lock()
         self._in_flight: dict[str, asyncio.Event] = {}
+        self._confirmed_at = float("-inf")
         self._deadlines: set[asyncio.Timeout] = set()
         self._closed = False
 
@@ -83,20 +85,18 @@ class Publisher:
         no confirm came in time: then it may have arrived all the same.
         """
         attempts = _Attempts()
+        await self._enter(key)
         deadline = asyncio.timeout(self._timeout)
         self._deadlines.add(deadline)
         try:
-            async with deadline, self._window, self._alone(str(properties.message_id)):
+            async with deadline, self._alone(str(properties.message_id)):
                 await self._until_confirmed(attempts, key, properties, body)
+            self._confirmed_at = asyncio.get_running_loop().time()
         except TimeoutError:
-            if self._closed:
-                raise TransportError(f"{key}: the transport was closed before the confirm came") from None
-            why = "the server asked to pause publishing" if self._link.blocked else attempts.last
-            raise TransportError(
-                f"{key}: no confirm from RabbitMQ at {self._link.place} within {self._timeout:g} s ({why})"
-            ) from None
+            raise self._no_confirm(key, attempts.last) from None
         finally:
             self._deadlines.discard(deadline)
+            self._window.release()
 
     async def close(self) -> None:
         """Fail what is still in flight and close the channel."""
@@ -110,6 +110,33 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout):
                     await channel.close()
+
+    async def _enter(self, key: str) -> None:
+        if not self._window.locked():
+            await self._window.acquire()
+            return
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        place = asyncio.ensure_future(self._window.acquire())
+        try:
+            while not place.done():
+                left = max(begun, self._confirmed_at) + self._timeout - clock()
+                if left <= 0:
+                    raise self._no_confirm(key, "and none for those before it")
+                await asyncio.wait({place}, timeout=left)
+        except BaseException:
+            if not place.cancel():
+                self._window.release()
+            raise
+
+    def _no_confirm(self, key: str, why: str) -> TransportError:
+        if self._closed:
+            return TransportError(f"{key}: the transport was closed before the confirm came")
+        if self._link.blocked:
+            why = "the server asked to pause publishing"
+        return TransportError(
+            f"{key}: no confirm from RabbitMQ at {self._link.place} within {self._timeout:g} s ({why})"
+        )
 
     async def _until_confirmed(
         self, attempts: _Attempts, key: str, properties: Basic.Properties, body: bytes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Sequence
 
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from broker import logs
 from broker.errors import Problem, TransportError
 from broker.transport import topology as layout
 from broker.transport.consumer import RabbitSubscription
@@ -19,7 +19,7 @@ from broker.transport.link import CONNECTION_ERRORS, Link, describe
 from broker.transport.publisher import Publisher
 from broker.transport.settling import check_message, check_queue, parked, rung
 
-log = logging.getLogger(__name__)
+log = logs.get(part="transport")
 
 
 class RabbitTransport:
@@ -87,7 +87,7 @@ class RabbitTransport:
             await self._close_links()
             raise
         self._open = True
-        log.info("transport.started server=%s version=%s", self._publishing.place, self._version)
+        log.info("started", server=self._publishing.place, version=self._version)
 
     async def close(self) -> None:
         """Stop consumers, wait for what is in hand, then close channels and connections. May be repeated."""
@@ -99,7 +99,7 @@ class RabbitTransport:
             async with asyncio.timeout(self._drain):
                 await asyncio.gather(*(subscription.drained() for subscription in self._subscriptions))
         except TimeoutError:
-            log.warning("transport.close_deadline seconds=%g", self._drain)
+            log.warning("close_deadline", seconds=self._drain)
         await asyncio.gather(*(subscription.abort() for subscription in self._subscriptions))
         self._subscriptions.clear()
         await self._publisher.close()
@@ -158,9 +158,12 @@ class RabbitTransport:
             raise TransportError(f"cannot ask for the depth of {queue}: {describe(error)}") from error
 
     async def diff(self) -> list[Problem]:
-        """What the server lacks or has otherwise than this version of Fenghuo would declare it."""
+        """What the server lacks or has otherwise than we would declare it. Raises TransportError."""
+        self._require_open()
         try:
-            return await layout.diff(await self._publishing.ready(), self.specs(), timeout=self._timeout)
+            async with asyncio.timeout(self._timeout):
+                connection = await self._publishing.ready()
+            return await layout.diff(connection, self.specs(), timeout=self._timeout)
         except CONNECTION_ERRORS as error:
             raise TransportError(f"cannot compare the queues: {describe(error)}") from error
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import functools
+from collections.abc import Collection, Sequence
 from typing import Final
 
+from broker import logs
 from broker.errors import Unroutable
 from broker.transport.contract import Header, Message, all_queues
 
@@ -20,6 +23,9 @@ RESERVED: Final = "x-"
 """Headers that begin so belong to the server and to the transports; they are never part of a `Message`."""
 
 _MAX_INT: Final = 2**63
+_ABANDON_SECONDS: Final = 2.0
+
+log = logs.get(part="transport")
 
 
 def rung(delay: float, ladder: Sequence[int]) -> int:
@@ -54,8 +60,24 @@ def unparked(message: Message) -> tuple[Message, str, str]:
 
 def check_queue(queue: str, shards: int) -> None:
     """Raises Unroutable unless `queue` is one that producers and consumers may name."""
-    if queue not in all_queues(shards):
+    if queue not in _names(shards):
         raise Unroutable(f"there is no queue {queue!r}")
+
+
+@functools.cache
+def _names(shards: int) -> frozenset[str]:
+    return frozenset(all_queues(shards))
+
+
+async def abandon(handlers: Collection[asyncio.Task[None]]) -> None:
+    """Cancel handlers that are still running and wait a little for them; none can hold up closing for ever."""
+    if not handlers:
+        return
+    for task in handlers:
+        task.cancel()
+    _, deaf = await asyncio.wait(handlers, timeout=_ABANDON_SECONDS)
+    if deaf:
+        log.error("handlers_ignore_cancellation", count=len(deaf))
 
 
 def check_message(message: Message) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
@@ -127,10 +127,16 @@ def topology(
         arguments = _parking(version) if queue == PARKING else _work(queue, exchange, limits)
         specs.append(QueueSpec(prefix + queue, queue, arguments))
         specs += (_rung(seconds, queue, prefix) for seconds in ladder)
-    problems = check(specs, version)
+    problems = dict.fromkeys(_once(problem, limits.extra) for problem in check(specs, version))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(problems))
     return specs
+
+
+def _once(problem: Problem, extra: Arguments) -> Problem:
+    # An argument given for all queues is wrong in one place, not in each queue.
+    argument = problem.place.rpartition("/")[2]
+    return replace(problem, place=f"limits.extra/{argument}") if argument in extra else problem
 
 
 def _work(queue: str, exchange: str, limits: Limits) -> Arguments:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.transports import amqp_server, rabbit, transport
+from tests.support.transports import amqp_server, nothing_is_left_behind, rabbit, transport
 
-__all__ = ["amqp_server", "rabbit", "transport"]
+__all__ = ["amqp_server", "nothing_is_left_behind", "rabbit", "transport"]

@@ -103,7 +103,7 @@ async def test_messages_of_one_publisher_come_in_order(transport: Transport) -> 
 
 async def test_prefetch_bounds_what_is_unsettled(transport: Transport) -> None:
     collector = Collector(leave)
-    await transport.consume(QUEUE, collector, prefetch=3)
+    subscription = await transport.consume(QUEUE, collector, prefetch=3)
     for number in range(8):
         await transport.publish(QUEUE, message(number))
     await collector.wait(3)
@@ -114,6 +114,7 @@ async def test_prefetch_bounds_what_is_unsettled(transport: Transport) -> None:
     await collector.wait(4)
     await asyncio.sleep(0.2)
     assert collector.ids == ["m0", "m1", "m2", "m3"]
+    await subscription.cancel()
     for delivery in (collector.deliveries[0], *collector.deliveries[2:]):
         await delivery.ack()
 
@@ -289,7 +290,7 @@ async def test_receipts_of_a_shard_go_to_one_tracker_until_it_leaves(transport: 
 
 async def test_routine_backlog_does_not_delay_urgent(transport: Transport) -> None:
     routine, urgent = Collector(leave), Collector()
-    await transport.consume("sms.routine", routine, prefetch=2)
+    backlog = await transport.consume("sms.routine", routine, prefetch=2)
     await transport.consume("sms.urgent", urgent, prefetch=2)
     for number in range(50):
         await transport.publish("sms.routine", message(number))
@@ -297,6 +298,7 @@ async def test_routine_backlog_does_not_delay_urgent(transport: Transport) -> No
     await transport.publish("sms.urgent", message(999))
     await urgent.wait(1)
     assert len(routine.deliveries) == 2
+    await backlog.cancel()
     for delivery in routine.deliveries:
         await delivery.ack()
 
@@ -414,3 +416,23 @@ async def test_the_same_id_published_twice_at_once_arrives_twice(transport: Tran
 async def test_a_started_transport_is_connected_and_not_blocked(transport: Transport) -> None:
     assert transport.connected
     assert not transport.blocked
+
+
+async def test_closing_survives_a_handler_that_is_deaf_to_cancellation(transport: Transport) -> None:
+    release = asyncio.Event()
+
+    async def deaf(_: Delivery) -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    collector = Collector(deaf)
+    await transport.consume(QUEUE, collector, prefetch=1)
+    await transport.publish(QUEUE, message(1))
+    await collector.wait(1)
+    async with asyncio.timeout(20):
+        await transport.close()
+    release.set()
+    await asyncio.sleep(0)
