@@ -37,6 +37,7 @@ from broker.metrics import Metrics
 from broker.mqtt.access import Accounts
 from broker.mqtt.embedded import EmbeddedServer
 from broker.release.release import Release
+from broker.rendition.lint import missing
 from broker.rendition.templates import TemplateSet
 from broker.sealing import Keyring
 from broker.settings import Settings
@@ -190,9 +191,15 @@ class App:
 
     async def _start_dispatcher(self, world: World, store: Store, relay: Relay) -> Dispatcher:
         files = self.settings.files
-        planner = Planner(
-            load_policies(files.policies), TemplateSet.load(files.templates), world.regions, world.districts
+        policies, templates = load_policies(files.policies), TemplateSet.load(files.templates)
+        wrong = policies.check(
+            departments=[department.id for department in world.departments],
+            events=world.events,
+            regions=world.regions,
         )
+        if problems := [*wrong, *missing(templates, policies.templates())]:
+            raise ConfigError(problems)
+        planner = Planner(policies, templates, world.regions, world.districts)
         keyring = Keyring.load(self.settings.address_keys)
         dispatcher = Dispatcher(store, relay, self.metrics, planner, keyring)
         await dispatcher.start()

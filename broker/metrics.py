@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from broker.types import CHANNELS, Lane
 
@@ -80,5 +80,5 @@ class Metrics:
                 self.deliveries.labels(channel, outcome)
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """The text that Prometheus scrapes: ours, then what channels count in the default registry."""
+        return generate_latest(self.registry) + generate_latest(REGISTRY)

@@ -76,6 +76,8 @@ class ChannelContext:
     open_batches: OpenBatches
     """Ids of this channel's batches whose alerts are still open, for channels that rebuild state at start."""
     far_ids: FarIdLookup
+    arrivals: ArrivalLookup
+    """What the ledger knows already of a batch, so that a channel that starts anew does not ask for it again."""
 
 
 class BatchLookup(Protocol):
@@ -99,6 +101,14 @@ class FarIdLookup(Protocol):
 
     async def __call__(self, batches: list[int]) -> list[tuple[int, Ordinals, NDArray[np.bytes_]]]:
         """(batch, ordinals, ids) for each kept window."""
+        ...
+
+
+class ArrivalLookup(Protocol):
+    """Tells how far the recipients of a batch are proved to be reached."""
+
+    async def __call__(self, batch: int) -> NDArray[np.uint8]:
+        """broker.ledger.state.Arrival by ordinal. Raises NotFound."""
         ...
 
 
@@ -144,6 +154,8 @@ class Channel(Protocol):
 
     def listen(self) -> AsyncIterator[Receipts]:
         """Later evidence (delivered, presented, acknowledged, given up), for as long as the channel lives.
+
+        When the next piece is asked for, the former one is durable: only then may the far end forget it.
 
         State words of evidence: broker.ledger.state.DELIVERED, PRESENTED, ACKNOWLEDGED, or failed with a
         permanent reason and the attempt it belongs to.

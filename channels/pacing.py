@@ -17,6 +17,11 @@ class Pacer:
         self._free_at = 0.0
         self._urgent_waiting = 0
 
+    @property
+    def paced(self) -> bool:
+        """Whether there is any limit."""
+        return self._per_second is not None
+
     async def take(self, lane: Lane, n: int) -> None:
         """Wait until `n` more recipients may be sent."""
         if self._per_second is None:

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from broker.clock import now_ms
 from broker.errors import ClaimLost, FenghuoError, NotFound, StoreError, TransportError
 from broker.ledger.arrays import Ordinals, Receipts
 from broker.ledger.state import (
+    ARRIVAL_SHIFT,
     FIRST_PERMANENT,
     FIRST_TRANSIENT,
     MAX_ATTEMPT,
@@ -36,7 +38,7 @@ from broker.ledger.state import (
 from broker.metrics import Metrics
 from broker.sealing import Addresses, Keyring, SealError, batch_context
 from broker.store.contract import Store
-from broker.store.records import Claim, FarIds, RenditionRecord, Work
+from broker.store.records import BatchRecord, FarIds, RenditionRecord, Work
 from broker.transport.contract import (
     LADDER_SECONDS,
     Delivery,
@@ -47,13 +49,13 @@ from broker.transport.contract import (
 )
 from broker.transport.wire import BatchMessage, WireError, decode_batch, encode_receipts
 from broker.types import Lane
-from channels.channel import BatchContent, Channel, ChannelContext, Outcomes, Window
+from channels.channel import BatchContent, Channel, ChannelContext, Window
+from channels.holding import Hold
 from channels.pacing import Pacer
 
 _CACHED_BATCHES = 64
 _CACHED_RENDITIONS = 256
 _PAUSE_S = 0.5
-_EVIDENCE_IN_FLIGHT = 128
 
 
 class WorkerSettings(BaseModel):
@@ -112,15 +114,25 @@ class Worker:
     async def start(self) -> None:
         """Start the channel and take batches. Raises ChannelError if the channel cannot work."""
         await self.channel.start(
-            ChannelContext(batch=self._content, open_batches=self._open_batches, far_ids=self._far_ids)
+            ChannelContext(
+                batch=self._content,
+                open_batches=self._open_batches,
+                far_ids=self._far_ids,
+                arrivals=self._arrivals,
+            )
         )
         self._listener = asyncio.create_task(self._listen(), name=f"listen:{self.channel.name}")
-        for lane, slots in (
-            (Lane.URGENT, self._settings.concurrency_urgent),
-            (Lane.ROUTINE, self._settings.concurrency_routine),
-        ):
-            queue = batch_queue(self.channel.name, lane)
-            self._subscriptions.append(await self._transport.consume(queue, self._on_delivery, prefetch=2 * slots))
+        try:
+            for lane, slots in (
+                (Lane.URGENT, self._settings.concurrency_urgent),
+                (Lane.ROUTINE, self._settings.concurrency_routine),
+            ):
+                queue = batch_queue(self.channel.name, lane)
+                taken = await self._transport.consume(queue, self._on_delivery, prefetch=2 * slots)
+                self._subscriptions.append(taken)
+        except BaseException:
+            await self.close()
+            raise
 
     async def run(self) -> None:
         """Watch over the side tasks until closed; raises what killed one: a half-dead worker must not stay."""
@@ -168,13 +180,12 @@ class Worker:
         log = self._log.bind(alert=message.batch.alert, batch=message.batch.id, attempt=message.attempt)
         try:
             async with self._slots[message.batch.lane]:
-                if self._stopping.is_set():
-                    return
-                held = await self._attempt(message, log)
-            if held:
-                await delivery.retry_later(LADDER_SECONDS[0])
-            elif not self._stopping.is_set():
+                end = _End.LEFT if self._stopping.is_set() else await self._attempt(message, log)
+            if end is _End.DONE:
                 await delivery.ack()
+            else:
+                # What is left at a shutdown is given back too: the transport waits for what is in hand.
+                await delivery.retry_later(LADDER_SECONDS[0] if end is _End.HELD else 0)
         except ClaimLost:
             log.warning("claim_lost")
             await delivery.ack()
@@ -193,52 +204,69 @@ class Worker:
 
     # -- one attempt at one batch --------------------------------------------------------------------------
 
-    async def _attempt(self, message: BatchMessage, log: Any) -> bool:
-        """Send what is left of the attempt; True if somebody else holds it and it must be looked at again."""
-        batch, settings = message.batch, self._settings
-        claim = await self._store.claim(batch.id, message.attempt, self._owner, settings.lease_ms)
+    async def _attempt(self, message: BatchMessage, log: Any) -> _End:
+        """Send what is left of the attempt, unless somebody else holds it or has closed it."""
+        batch, lease_ms = message.batch, self._settings.lease_ms
+        claim = await self._store.claim(batch.id, message.attempt, self._owner, lease_ms)
         if claim is None:
-            return await self._store.work_open(batch.id, message.attempt)
+            return _End.HELD if await self._store.work_open(batch.id, message.attempt) else _End.DONE
         self._metrics.dwell_seconds.labels(self.channel.name, batch.lane).observe(
             max(0, now_ms() - message.not_before) / 1000
         )
         rendition = await self._rendition(batch.rendition)
         addresses = self._keyring.open(batch.addresses, batch_context(batch.id))
+        if len(addresses) != len(batch):
+            raise SealError(f"{len(addresses)} addresses for {len(batch)} recipients")
         ordinals = (
             np.arange(len(batch), dtype=np.uint16)
             if message.ordinals is None
             else message.ordinals.astype(np.uint16)
         )
-        if claim.low < claim.high:
-            log.warning("window_in_doubt", low=claim.low, high=claim.high)
-            self._metrics.resumed.labels(self.channel.name).inc()
-            await self._report(
-                batch.id, ordinals[claim.low : claim.high], word(Rank.UNKNOWN, attempt=message.attempt)
-            )
-        sending = _Sending(claim, message, ordinals, addresses, rendition, claim.retry.astype(np.uint16))
-        position, far_ids = claim.low, None
+        async with Hold(self._store, claim, lease_ms, log) as hold:
+            if claim.low < claim.high:
+                log.warning("window_in_doubt", low=claim.low, high=claim.high)
+                self._metrics.resumed.labels(self.channel.name).inc()
+                doubtful = word(Rank.UNKNOWN, attempt=message.attempt)
+                await self._report(batch.id, ordinals[claim.low : claim.high], doubtful)
+            sending = _Sending(hold, message, ordinals, addresses, rendition, claim.retry.astype(np.uint16))
+            return await self._send_from(claim.low, sending, log)
+
+    async def _send_from(self, position: int, sending: _Sending, log: Any) -> _End:
+        """Send window after window to the end, to expiry or to a shutdown."""
+        message, batch, ordinals = sending.message, sending.message.batch, sending.ordinals
         while position < len(ordinals):
+            end = min(position + self.channel.window, len(ordinals))
+            await self._pace(batch, end - position)
             if self._stopping.is_set():
-                await self._store.mark(claim, low=position, high=position, lease_ms=0, far_ids=far_ids)
-                return False
+                await sending.hold.free(position, sending.far_ids, sending.retry)
+                return _End.LEFT
             if batch.expires <= now_ms():
                 log.info("expired_before_window", left=len(ordinals) - position)
-                state = word(Rank.EXPIRED, attempt=message.attempt, reason=Reason.EXPIRED)
                 self._metrics.deliveries.labels(self.channel.name, "expired").inc(len(ordinals) - position)
-                await self._report(batch.id, ordinals[position:], state)
+                await self._report(batch.id, ordinals[position:], _expired(message.attempt))
                 break
-            end = min(position + self.channel.window, len(ordinals))
-            await self._pacer.take(batch.lane, end - position)
-            far_ids = await self._window(sending, position, end, far_ids)
+            await self._window(sending, position, end)
             position = end
-        await self._close(sending, far_ids, log)
-        return False
+        await self._close(sending, log)
+        return _End.DONE
 
-    async def _window(self, sending: _Sending, low: int, high: int, former: FarIds | None) -> FarIds | None:
-        """Mark, send and report one window; its far-end ids, to be kept with the next mark."""
-        claim, message, batch = sending.claim, sending.message, sending.message.batch
-        lease = self._settings.lease_ms
-        await self._store.mark(claim, low=low, high=high, lease_ms=lease, far_ids=former, retry=sending.retry)
+    async def _pace(self, batch: BatchRecord, n: int) -> None:
+        """Wait until `n` more may be sent; not when there is nothing to send any more."""
+        if not self._pacer.paced or batch.expires <= now_ms():
+            return
+        pace = asyncio.create_task(self._pacer.take(batch.lane, n))
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({pace, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pace.cancel()
+            stop.cancel()
+            await asyncio.gather(pace, stop, return_exceptions=True)
+
+    async def _window(self, sending: _Sending, low: int, high: int) -> None:
+        """Mark, send and report one window; its far-end ids are kept with the next mark."""
+        hold, message, batch = sending.hold, sending.message, sending.message.batch
+        await hold.mark(low, high, sending.far_ids, sending.retry)
         ordinals = sending.ordinals[low:high]
         window = Window(
             alert=batch.alert,
@@ -251,42 +279,29 @@ class Worker:
             recipients=batch.recipients[ordinals],
             addresses=sending.addresses[ordinals],
         )
-        keeper = asyncio.create_task(self._keep_lease(claim, low, high))
-        try:
-            with self._metrics.send_seconds.labels(self.channel.name).time():
-                outcomes = await self.channel.send(
-                    window, sending.rendition, lambda: batch.expires <= now_ms() or keeper.done()
-                )
-            lost = keeper.done()
-            # What was withheld because the claim went to another worker is that worker's to send and to report.
-            told = (
-                outcomes.states >> RANK_SHIFT & RANK_MASK != Rank.WITHHELD
-                if lost
-                else np.ones(len(ordinals), np.bool_)
+        with self._metrics.send_seconds.labels(self.channel.name).time():
+            outcomes = await self.channel.send(
+                window, sending.rendition, lambda: batch.expires <= now_ms() or hold.lost
             )
-            await self._publish(Receipts(batch.id, ordinals[told], outcomes.states[told], outcomes.at[told]))
-            if lost:
-                keeper.result()
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-        self._count(outcomes)
-        sending.retry = _join(sending.retry, ordinals[_transient(outcomes.states)])
-        if outcomes.far_ids is None or outcomes.far_ordinals is None:
-            return None
-        return FarIds(self.channel.name, batch.id, message.attempt, outcomes.far_ordinals, outcomes.far_ids)
+        lost, states = hold.lost, outcomes.states
+        withheld = states >> RANK_SHIFT & RANK_MASK == Rank.WITHHELD
+        if lost:
+            # What was withheld because the claim went to another worker is that worker's to send and to report.
+            await self._publish(Receipts(batch.id, ordinals[~withheld], states[~withheld], outcomes.at[~withheld]))
+            hold.check()
+        if batch.expires <= now_ms():
+            # The channel only knows that it had to stop; why is known here.
+            states = np.where(withheld, np.uint16(_expired(message.attempt)), states)
+        await self._publish(Receipts(batch.id, ordinals, states, outcomes.at))
+        self._count(states)
+        sending.retry = _join(sending.retry, ordinals[_transient(states)])
+        sending.far_ids = (
+            None
+            if outcomes.far_ids is None or outcomes.far_ordinals is None
+            else FarIds(self.channel.name, batch.id, message.attempt, outcomes.far_ordinals, outcomes.far_ids)
+        )
 
-    async def _keep_lease(self, claim: Claim, low: int, high: int) -> None:
-        while True:
-            await asyncio.sleep(self._settings.lease_ms / 3000)
-            try:
-                await self._store.mark(claim, low=low, high=high, lease_ms=self._settings.lease_ms)
-            except ClaimLost:
-                raise
-            except StoreError as error:
-                self._log.warning("lease_not_renewed", batch=claim.batch, reason=str(error))
-
-    async def _close(self, sending: _Sending, far_ids: FarIds | None, log: Any) -> None:
+    async def _close(self, sending: _Sending, log: Any) -> None:
         batch, attempt = sending.message.batch, sending.message.attempt
         retry = None
         if len(sending.retry) and attempt < self._settings.max_attempts and batch.expires > now_ms():
@@ -294,25 +309,15 @@ class Worker:
             retry = Work(batch.id, attempt + 1, batch.channel, batch.lane, now_ms() + 1000 * delay, sending.retry)
             self._metrics.retries.labels(self.channel.name).inc(len(sending.retry))
             log.info("retry_scheduled", recipients=len(sending.retry), seconds=delay)
-        await self._store.close_work(sending.claim, far_ids=far_ids, retry=retry)
+        await sending.hold.close(sending.far_ids, retry)
 
     # -- reporting -----------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Hand evidence on, many groups at once: merges commute, so their order does not matter."""
-        room = asyncio.Semaphore(_EVIDENCE_IN_FLIGHT)
-
-        async def hand_on(receipts: Receipts) -> None:
-            try:
-                await self._publish(receipts)
-            finally:
-                room.release()
-
-        async with asyncio.TaskGroup() as tasks:
-            async for receipts in self.channel.listen():
-                self._metrics.evidence.labels(self.channel.name).inc(len(receipts))
-                await room.acquire()
-                tasks.create_task(hand_on(receipts))
+        async for receipts in self.channel.listen():
+            self._metrics.evidence.labels(self.channel.name).inc(len(receipts))
+            # One after the other: asking for the next piece tells the channel that this one is durable.
+            await self._publish(receipts)
 
     async def _report(self, batch: int, ordinals: Ordinals, state: int) -> None:
         if len(ordinals):
@@ -335,13 +340,14 @@ class Worker:
             else:
                 return
 
-    def _count(self, outcomes: Outcomes) -> None:
-        ranks = np.bincount(outcomes.states >> RANK_SHIFT & RANK_MASK, minlength=RANK_MASK + 1)
+    def _count(self, states: NDArray[np.uint16]) -> None:
+        ranks = np.bincount(states >> RANK_SHIFT & RANK_MASK, minlength=RANK_MASK + 1)
         for rank, name in (
             (Rank.SENT, "sent"),
             (Rank.UNKNOWN, "unknown"),
             (Rank.FAILED, "failed"),
             (Rank.WITHHELD, "withheld"),
+            (Rank.EXPIRED, "expired"),
         ):
             if ranks[rank]:
                 self._metrics.deliveries.labels(self.channel.name, name).inc(int(ranks[rank]))
@@ -377,6 +383,10 @@ class Worker:
         kept = await self._store.far_ids(self.channel.name, batches)
         return [(window.batch, window.ordinals, window.ids) for window in kept]
 
+    async def _arrivals(self, batch: int) -> NDArray[np.uint8]:
+        row = await self._store.ledger_row(batch)
+        return (row.states >> ARRIVAL_SHIFT).astype(np.uint8)
+
     async def _rendition(self, rendition: int) -> RenditionRecord:
         cached = self._renditions.get(rendition)
         if cached is None:
@@ -386,16 +396,34 @@ class Worker:
         return cached
 
 
+class _End(Enum):
+    """How the work on one delivery ended."""
+
+    DONE = auto()
+    """Closed: by this worker now, or by somebody before."""
+    HELD = auto()
+    """Somebody else holds it: it must be looked at again."""
+    LEFT = auto()
+    """Left between two windows because this worker is shutting down."""
+
+
 @dataclass(slots=True)
 class _Sending:
     """What one attempt carries along."""
 
-    claim: Claim
+    hold: Hold
     message: BatchMessage
     ordinals: Ordinals
-    addresses: Addresses
+    addresses: Addresses = field(repr=False)
     rendition: RenditionRecord
     retry: Ordinals
+    """Ordinals that failed in passing so far."""
+    far_ids: FarIds | None = None
+    """The far end's ids of the window before, not yet kept."""
+
+
+def _expired(attempt: int) -> int:
+    return word(Rank.EXPIRED, attempt=attempt, reason=Reason.EXPIRED)
 
 
 def _transient(states: NDArray[np.uint16]) -> NDArray[np.bool_]:

@@ -91,7 +91,11 @@ async def _submit(args: argparse.Namespace) -> int:
     headers = _headers()
     if headers is None:
         return 2
-    data = args.file.read_bytes()
+    try:
+        data = args.file.read_bytes()
+    except OSError as error:
+        print(f"{args.file}: {error.strerror}", file=sys.stderr)
+        return 2
     kind = "application/json" if _form(args.file, data) == "json" else "application/cap+xml"
     return await _call("POST", f"{args.url}/v1/alerts", headers | {"Content-Type": kind}, data)
 
@@ -113,6 +117,9 @@ async def _call(method: str, url: str, headers: dict[str, str], data: bytes | No
             body = await answer.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError) as error:
         print(f"no answer from {url}: {error}", file=sys.stderr)
+        return 1
+    except ValueError:
+        print(f"{url} answered {answer.status} with something else than JSON", file=sys.stderr)
         return 1
     print(json.dumps(body, ensure_ascii=False, indent=1))
     return 0 if answer.status < 400 else 1

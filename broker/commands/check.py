@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TypeVar
 
 from broker.audience.policies import load_policies
 from broker.commands.common import Subparsers, add_config
-from broker.errors import ConfigError
+from broker.errors import ConfigError, Problem
 from broker.geo.districts import Districts
 from broker.geo.events import EventCatalogue
 from broker.geo.regions import Regions
 from broker.intake.departments import Departments
+from broker.rendition.lint import lint, missing
 from broker.rendition.templates import TemplateSet
 from broker.sealing import Keyring
 from broker.settings import Settings
+from broker.store.sql import open_store
+from broker.transport.factory import open_transport
+
+Found = TypeVar("Found")
 
 
 def add(commands: Subparsers) -> None:
@@ -31,25 +37,46 @@ def _check(args: argparse.Namespace) -> int:
         _say(error)
         return 1
     files = settings.files
-    loaders: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("divisions", lambda: f"{len(Regions.load(files.divisions)):,} divisions"),
-        ("districts", lambda: f"{len(Districts.load(files.districts))} outlines"),
-        ("events", lambda: f"{len(EventCatalogue.load(files.events))} event codes"),
-        ("departments", lambda: f"{len(list(Departments.load(files.departments)))} departments"),
-        ("policies", lambda: f"{len(load_policies(files.policies).rules)} rules"),
-        ("templates", lambda: f"{len(list(TemplateSet.load(files.templates)))} templates"),
-        ("address keys", lambda: Keyring.load(settings.address_keys) and "present"),
-    )
     print(f"{args.config}: good, channels {', '.join(settings.channels.names()) or 'none'}")
-    good = True
-    for name, load in loaders:
+    loading = _Loading()
+    regions = loading("divisions", lambda: Regions.load(files.divisions), lambda found: f"{len(found):,}")
+    loading("districts", lambda: Districts.load(files.districts), lambda found: f"{len(found)} outlines")
+    events = loading("events", lambda: EventCatalogue.load(files.events), lambda found: f"{len(found)} codes")
+    departments = loading(
+        "departments", lambda: Departments.load(files.departments), lambda found: str(len([*found]))
+    )
+    policies = loading("policies", lambda: load_policies(files.policies), lambda found: f"{len(found.rules)} rules")
+    templates = loading("templates", lambda: TemplateSet.load(files.templates), lambda found: str(len([*found])))
+    if policies and departments and events and regions:
+        ids = [department.id for department in departments]
+        loading.problems("policies", policies.check(departments=ids, events=events, regions=regions))
+    if templates and policies:
+        loading.problems("templates", [*lint(templates), *missing(templates, policies.templates())])
+    loading("address keys", lambda: Keyring.load(settings.address_keys), lambda _: "present")
+    return 0 if loading.good else 1
+
+
+class _Loading:
+    """Loads one thing after the other and says what it found."""
+
+    def __init__(self) -> None:
+        self.good = True
+
+    def __call__(self, name: str, load: Callable[[], Found], tell: Callable[[Found], str]) -> Found | None:
         try:
-            print(f"{name}: {load()}")
+            found = load()
         except ConfigError as error:
-            good = False
+            self.problems(name, error.problems)
+            return None
+        print(f"{name}: {tell(found)}")
+        return found
+
+    def problems(self, name: str, problems: list[Problem]) -> None:
+        if problems:
+            self.good = False
             print(f"{name}: NOT good")
-            _say(error)
-    return 0 if good else 1
+            for problem in problems:
+                print(f"  {problem}")
 
 
 def _say(error: ConfigError) -> None:

@@ -12,6 +12,8 @@ from broker.errors import NotFound
 from broker.transport.contract import Message
 from broker.transport.factory import open_transport
 
+_ALL = 1_000_000
+
 
 def add(commands: Subparsers) -> None:
     """Register the command."""
@@ -36,7 +38,8 @@ async def _list(args: argparse.Namespace) -> int:
         entries = await store.parked(limit=1000)
     if args.json:
         keys = ("id", "queue", "reason", "parked", "headers")
-        print(json.dumps([{key: getattr(entry, key) for key in keys} for entry in entries], ensure_ascii=False))
+        shown = [{key: getattr(entry, key) for key in keys} for entry in entries]
+        print(json.dumps(shown, ensure_ascii=False, default=_as_text))
     else:
         for entry in entries:
             batch = entry.headers.get("batch", "?")
@@ -44,6 +47,11 @@ async def _list(args: argparse.Namespace) -> int:
         if not entries:
             print("nothing is parked", file=sys.stderr)
     return 0
+
+
+def _as_text(value: object) -> str:
+    """Headers hold bytes and times too, which JSON does not know."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 async def _retry(args: argparse.Namespace) -> int:
@@ -54,12 +62,14 @@ async def _retry(args: argparse.Namespace) -> int:
         transport = open_transport(settings.transport, settings.shards, prefix=settings.queue_prefix)
         await transport.start()
         try:
-            entry = await store.unpark(args.id)
+            entry = next((each for each in await store.parked(limit=_ALL) if each.id == args.id), None)
+            if entry is None:
+                print(f"no parked message {args.id}", file=sys.stderr)
+                return 1
             headers = {key: value for key, value in entry.headers.items() if isinstance(value, str | int | bytes)}
+            # Taken out only when the queue has it: sent twice does no harm, lost would.
             await transport.publish(entry.queue, Message(headers, entry.body, f"parked-{entry.id}"))
-        except NotFound as error:
-            print(error, file=sys.stderr)
-            return 1
+            await store.unpark(args.id)
         finally:
             await transport.close()
     return 0

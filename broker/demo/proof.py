@@ -183,6 +183,8 @@ class Prover:
         heard: dict[str, _Heard] = {}
         strangers = 0
         for line in read_log(log_of(self._layout, channel)):
+            if line["event"] == "refused":
+                continue  # a neighbour who was not addressed, or a message that did not verify
             message = str(line["message"])
             known = alert_of.get(message if channel is ChannelName.SMS else _batch(channel, message))
             if known is None:

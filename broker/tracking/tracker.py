@@ -14,10 +14,10 @@ from broker.store.contract import Store
 from broker.transport.contract import Delivery, Subscription, Transport, receipts_queue
 from broker.transport.wire import WireError, decode_receipts
 
-_GATHER_S = 0.02
-"""How long a group may grow after its first receipt: one commit for many batches."""
 _GROUP = 1024
-"""Messages in one merge at most."""
+"""Messages in one merge at most. While one group is merged the next one gathers, so that groups grow with the
+load and nobody waits when there is none."""
+_CLOSING_S = 0.02
 _PAUSE_S = 0.5
 
 
@@ -58,7 +58,7 @@ class Tracker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while not self._waiting.empty() or not self._idle.is_set():
-                    await asyncio.sleep(_GATHER_S)
+                    await asyncio.sleep(_CLOSING_S)
         if self._merger is not None:
             self._merger.cancel()
             await asyncio.gather(self._merger, return_exceptions=True)
@@ -75,7 +75,6 @@ class Tracker:
         while True:
             group = [await self._waiting.get()]
             self._idle.clear()
-            await asyncio.sleep(_GATHER_S)
             while len(group) < _GROUP and not self._waiting.empty():
                 group.append(self._waiting.get_nowait())
             await self._merge(group)

@@ -32,12 +32,12 @@ class BroadcastSettings(BaseModel):
     confirm_seconds: float = Field(default=10.0, gt=0, le=120, description="how long to wait for a PUBACK, seconds")
     keepalive_seconds: int = Field(default=15, ge=2, le=600, description="MQTT keep alive, seconds")
     hold_reports_seconds: float = Field(
-        default=2.0,
+        default=0.0,
         ge=0,
         le=30,
-        description="how long after handing a report on it is acknowledged to the server, so that what a crash"
-        " catches between here and the ledger is reported again; the server must allow as many messages in"
-        " flight as come in that time (max_inflight_messages); 0 where receipts are durable when published",
+        description="how much longer than the worker needs to make a report durable it is kept unacknowledged at"
+        " the server, seconds; it must allow as many messages in flight as come in that time"
+        " (max_inflight_messages)",
     )
     reconnect_seconds: float = Field(
         default=5.0, gt=0, le=120, description="longest pause between attempts, seconds"

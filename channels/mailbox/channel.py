@@ -241,6 +241,7 @@ class MailboxChannel(ABC):
         for batch in await context.open_batches():
             try:
                 content = await context.batch(batch)
+                arrivals = await context.arrivals(batch)
             except (NotFound, SealError):
                 continue
             if content.expires <= now:
@@ -251,7 +252,9 @@ class MailboxChannel(ABC):
                 self._log_unfit(batch, error)
                 continue
             ordinals = list(range(len(content.addresses)))
-            self._put(batch, content.expires, words, ordinals, content.addresses, None)
+            held = self._put(batch, content.expires, words, ordinals, content.addresses, None)
+            for ordinal in ordinals:  # without those whose address names no device
+                held.reported[ordinal] = int(arrivals[ordinal])
             batches += 1
             await asyncio.sleep(0)
         self._log.info("mailboxes_rebuilt", batches=batches, devices=len(self._boxes))
@@ -264,7 +267,7 @@ class MailboxChannel(ABC):
         ordinals: list[int],
         addresses: Addresses,
         states: States | None,
-    ) -> None:
+    ) -> HeldBatch:
         """Put into mailboxes and announce; an address that names no device is left out and its state zeroed."""
         devices = np.char.decode(addresses, "ascii", "replace").tolist()
         bad = [index for index, device in enumerate(devices) if not is_device_id(device)]
@@ -274,6 +277,7 @@ class MailboxChannel(ABC):
             states[bad] = 0
         held, fresh = self._boxes.put(batch, expires, words, ordinals, devices)
         self.announce(held, fresh)
+        return held
 
     async def _sweep(self) -> None:
         while True:

@@ -48,10 +48,11 @@ class World:
         self.batches = {content.batch: content for content in batches}
         self.open = sorted(self.batches)
         self.lookups = 0
+        self.arrivals: dict[int, Any] = {}
 
     def context(self) -> ChannelContext:
         """The context made of this world."""
-        return ChannelContext(batch=self._batch, open_batches=self._open, far_ids=self._far_ids)
+        return ChannelContext(batch=self._batch, open_batches=self._open, far_ids=self._far_ids, arrivals=self._arrivals)
 
     async def _batch(self, batch: int) -> BatchContent:
         self.lookups += 1
@@ -62,6 +63,9 @@ class World:
 
     async def _open(self) -> list[int]:
         return self.open
+
+    async def _arrivals(self, batch: int) -> Any:
+        return self.arrivals.get(batch, np.zeros(len(self.batches[batch].addresses), np.uint8))
 
     async def _far_ids(self, batches: list[int]) -> list[Any]:
         return []

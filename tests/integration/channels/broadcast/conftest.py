@@ -122,7 +122,7 @@ class World:
         async def no_far_ids(batches: list[int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
             return []
 
-        await channel.start(ChannelContext(lookup, open_batches, no_far_ids))
+        await channel.start(ChannelContext(lookup, open_batches, no_far_ids, lookup))
         self._channels.append((channel, asyncio.create_task(self._listen(channel))))
         return channel
 

@@ -93,7 +93,7 @@ class Broker:
     async def channel(self, *, listening: bool = True) -> AsyncIterator[SmsChannel]:
         """A started channel."""
         channel = SmsChannel(self.settings)
-        await channel.start(ChannelContext(_no_batch, self._open, self._ids))
+        await channel.start(ChannelContext(_no_batch, self._open, self._ids, _no_batch))
         listener = asyncio.create_task(self._listen(channel)) if listening else None
         try:
             yield channel

@@ -51,7 +51,7 @@ async def test_a_password_that_smpp_cannot_carry_ends_the_start_at_once(tmp_path
 
     channel = SmsChannel(SmsSettings(password_file=path))
     with pytest.raises(ChannelError, match="password") as error:
-        await channel.start(ChannelContext(none, none, none))
+        await channel.start(ChannelContext(none, none, none, none))
     assert not channel.healthy
     assert not password or password not in str(error.value)
 
