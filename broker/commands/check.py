@@ -52,6 +52,8 @@ def _check(args: argparse.Namespace) -> int:
         loading.problems("policies", policies.check(departments=ids, events=events, regions=regions))
     if templates and policies:
         loading.problems("templates", [*lint(templates), *missing(templates, policies.templates())])
+    loading("store", lambda: open_store(settings.store), lambda _: "a good address")
+    loading("transport", lambda: open_transport(settings.transport, settings.shards), lambda _: "a good address")
     loading("address keys", lambda: Keyring.load(settings.address_keys), lambda _: "present")
     return 0 if loading.good else 1
 
