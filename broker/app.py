@@ -230,7 +230,7 @@ class App:
                 events=world.events,
                 departments=world.departments,
             )
-            app.add_routes(dashboard.routes())
+            dashboard.mount(app)
             await dashboard.start()
             self._stack.push_async_callback(dashboard.close)
         if faces:
