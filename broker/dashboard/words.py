@@ -29,8 +29,3 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         """The string; KeyError for a key that is not in the catalogue, since that is a fault of ours."""
         return self.strings[key].format(**values)
-
-    def as_json(self) -> str:
-        """All strings as JSON that can stand in a script element of any page."""
-        text = json.dumps(self.strings, ensure_ascii=False, separators=(",", ":"))
-        return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
