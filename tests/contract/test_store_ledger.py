@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from broker.errors import NotFound
@@ -231,32 +231,44 @@ async def test_many_receipts_of_many_batches_go_in_one_merge(store: Store) -> No
     await assert_equal(store, naive)
 
 
+SIZES = (2, 1)
+
+
+@st.composite
+def portions(draw: st.DrawFn) -> list[list[Report]]:
+    """Receipts of few recipients, some of them twice, in any order and cut anywhere."""
+    batch = st.integers(0, len(SIZES) - 1)
+    report = batch.flatmap(
+        lambda position: st.tuples(
+            st.just(position),
+            st.integers(0, SIZES[position] - 1),
+            st.sampled_from(WORDS),
+            st.integers(T0 + 100, T0 + 9_000),
+        )
+    )
+    items = draw(st.lists(report, min_size=1, max_size=25))
+    everything = draw(st.permutations(items + draw(st.lists(st.sampled_from(items), max_size=10))))
+    cuts = sorted(draw(st.lists(st.integers(0, len(everything)), max_size=6)))
+    return [everything[start:end] for start, end in zip([0, *cuts], [*cuts, len(everything)], strict=True)]
+
+
 @settings(
-    max_examples=12,
+    max_examples=25,
     deadline=None,
+    # Without shrinking: every example is a dozen of commits, and the examples are small as they are.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(data=st.data())
+@given(parts=portions())
 async def test_any_order_split_and_repetition_of_receipts_gives_the_naive_ledger(
-    store: Store, data: st.DataObject
+    store: Store, parts: list[list[Report]]
 ) -> None:
-    sizes = (3, 1, 5)
-    report = st.tuples(
-        st.integers(0, 2),
-        st.integers(0, 4),
-        st.sampled_from(WORDS),
-        st.integers(T0 + 100, T0 + 5_000),
-    ).filter(lambda item: item[1] < sizes[item[0]])
-    items = data.draw(st.lists(report, max_size=25))
-    repeated = data.draw(st.lists(st.sampled_from(items), max_size=10)) if items else []
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(items) + len(repeated)), max_size=4)))
-    plan = await planned(store, sizes, channels=(ChannelName.SMS, ChannelName.APP), at=T0 + 100)
+    plan = await planned(store, SIZES, channels=(ChannelName.SMS, ChannelName.APP), at=T0 + 100)
     naive = Naive(plan)
-    for position, *rest in items:
-        naive.report(plan.batches[position].id, *rest)
-    everything = data.draw(st.permutations(items + repeated))
-    for start, end in zip([0, *cuts], [*cuts, len(everything)], strict=True):
-        await store.merge(receipts_of(plan, everything[start:end]))
+    for part in parts:
+        for position, *rest in part:
+            naive.report(plan.batches[position].id, *rest)
+        await store.merge(receipts_of(plan, part))
     await assert_equal(store, naive)
 
 
