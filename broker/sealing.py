@@ -62,6 +62,8 @@ class Keyring:
                 key = b""
             if not name or len(key) != 32:
                 problems.append(Problem(f"{place}:{number}", "keys.form", "expected name=64 hexadecimal digits"))
+            elif name in keys:
+                problems.append(Problem(f"{place}:{number}", "keys.twice", f"there are two keys named {name!r}"))
             else:
                 keys[name] = key
         if not keys and not problems:
@@ -129,10 +131,11 @@ def batch_context(batch: int) -> str:
 
 
 def masked(address: str) -> str:
-    """An address as people may see it: 138****1234; short ones show their last two characters."""
+    """An address as people may see it: 138****1234; shorter ones show their last two characters,
+    and the shortest nothing."""
     if len(address) >= 11:
         return f"{address[:-8]}****{address[-4:]}"
-    return f"****{address[-2:]}"
+    return f"****{address[-2:]}" if len(address) > 4 else "****"
 
 
 def _key_id(name: str) -> bytes:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from broker.ledger.arrays import Ordinals, Receipts
+from broker.ledger.state import MAX_ATTEMPT
 from broker.store.records import BatchRecord, Work
-from broker.transport.contract import Message
+from broker.transport.contract import Header, Message
 from broker.types import ChannelName, Lane
 
 _KIND = "kind"
+_MOST = 1 << 16
+"""Recipients that ordinals of two bytes can tell apart."""
+_SPAN = 1 << 32
+"""Milliseconds that the times of one message may lie apart."""
 
 
 class WireError(ValueError):
@@ -61,40 +67,51 @@ def decode_batch(message: Message) -> BatchMessage:
     if headers.get(_KIND) != "batch.1":
         raise WireError(f"not a batch of version 1 but {headers.get(_KIND)!r}")
     try:
-        size, retry = int(headers["size"]), int(headers["retry"])
+        size, retry = _whole(headers, "size"), _whole(headers, "retry", least=-1)
         ids_end = 4 * size
         ordinals_end = ids_end + 2 * max(retry, 0)
-        if size < 1 or len(message.body) < ordinals_end:
+        if not 0 < size <= _MOST or len(message.body) < ordinals_end:
             raise WireError(f"a body of {len(message.body)} bytes cannot hold {size} recipients")
         batch = BatchRecord(
-            id=int(headers["batch"]),
+            id=_whole(headers, "batch"),
             alert=str(headers["alert"]),
-            segment=int(headers["segment"]),
+            segment=_whole(headers, "segment"),
             channel=ChannelName(str(headers["channel"])),
             lane=Lane(str(headers["lane"])),
-            rendition=int(headers["rendition"]),
-            district=int(headers["district"]),
-            round=int(headers["round"]),
-            expires=int(headers["expires"]),
+            rendition=_whole(headers, "rendition"),
+            district=_whole(headers, "district"),
+            round=_whole(headers, "round"),
+            expires=_whole(headers, "expires"),
             recipients=np.frombuffer(message.body, "<u4", size),
             addresses=message.body[ordinals_end:],
         )
-        attempt, not_before = int(headers["attempt"]), int(headers["not_before"])
-    except (KeyError, ValueError) as error:
-        raise WireError(f"a batch message lacks or garbles a header: {error}") from error
+        attempt, not_before = _whole(headers, "attempt", least=1), _whole(headers, "not_before")
+    except KeyError as error:
+        raise WireError(f"a batch message lacks the header {error}") from error
+    except ValueError as error:
+        raise WireError(f"a batch message garbles a header: {error}") from error
+    if attempt > MAX_ATTEMPT:
+        raise WireError(f"there is no attempt {attempt}")
     ordinals = None if retry < 0 else np.frombuffer(message.body, "<u2", retry, ids_end)
+    if ordinals is not None and not _ascending(ordinals, size):
+        raise WireError(f"the ordinals of the retry are not ascending numbers below {size}")
     return BatchMessage(batch, attempt, not_before, ordinals)
 
 
 def encode_receipts(receipts: Receipts, *, unique: str) -> Message:
-    """The message for `receipts`; `unique` makes its id unique in flight."""
+    """The message for `receipts`; `unique` makes its id unique in flight.
+
+    Raises ValueError for times that lie 49 days apart: shortened they would be other times.
+    """
     base = int(receipts.at.min()) if len(receipts) else 0
-    offsets = (receipts.at - base).astype("<u4")
+    offsets = receipts.at - base
+    if len(receipts) and int(offsets.max()) >= _SPAN:
+        raise ValueError("receipts of one message lie more than 49 days apart")
     return Message(
         headers={_KIND: "receipts.1", "batch": receipts.batch, "n": len(receipts), "base": base},
         body=receipts.ordinals.astype("<u2").tobytes()
         + receipts.states.astype("<u2").tobytes()
-        + offsets.tobytes(),
+        + offsets.astype("<u4").tobytes(),
         id=f"receipts-{receipts.batch}-{unique}",
     )
 
@@ -105,9 +122,9 @@ def decode_receipts(message: Message) -> Receipts:
     if headers.get(_KIND) != "receipts.1":
         raise WireError(f"not receipts of version 1 but {headers.get(_KIND)!r}")
     try:
-        batch, n, base = int(headers["batch"]), int(headers["n"]), int(headers["base"])
-    except (KeyError, ValueError) as error:
-        raise WireError(f"a receipts message lacks or garbles a header: {error}") from error
+        batch, n, base = _whole(headers, "batch"), _whole(headers, "n"), _whole(headers, "base")
+    except KeyError as error:
+        raise WireError(f"a receipts message lacks the header {error}") from error
     if len(message.body) != 8 * n:
         raise WireError(f"a body of {len(message.body)} bytes does not hold {n} receipts")
     return Receipts(
@@ -116,3 +133,16 @@ def decode_receipts(message: Message) -> Receipts:
         np.frombuffer(message.body, "<u2", n, 2 * n).astype(np.uint16),
         np.frombuffer(message.body, "<u4", n, 4 * n).astype(np.int64) + base,
     )
+
+
+def _whole(headers: Mapping[str, Header], name: str, *, least: int = 0) -> int:
+    """A header that is a whole number from `least` to what 62 bits hold. Raises KeyError, WireError."""
+    value = headers[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 1 << 62:
+        raise WireError(f"the header {name!r} is no such number: {str(value)[:40]}")
+    return value
+
+
+def _ascending(ordinals: Ordinals, size: int) -> bool:
+    """Whether these are different ordinals of a batch of `size`, in order; a retry of nobody is none."""
+    return len(ordinals) > 0 and int(ordinals[-1]) < size and bool(np.all(ordinals[1:] > ordinals[:-1]))
