@@ -101,7 +101,8 @@ def next_steps(console: Console, url: str, dashboard: str, password: str, layout
     config = path(layout.config)
     console.print(
         f"""
-The broker keeps running. Dashboard: [bold]{dashboard}[/] (demo / {password})
+The broker keeps running.
+Dashboard: [bold]{dashboard}[/]  sign in as [bold]demo[/] with [bold]{password}[/]
 
 Post a warning of your own from another terminal:
   TOKEN=$(.venv/bin/fenghuo department token meteorology --config {config})
@@ -109,5 +110,6 @@ Post a warning of your own from another terminal:
        -H "Content-Type: application/cap+xml" --data-binary @my-alert.xml
 A model for it: {path(layout.alerts)}/*.xml
 
-Ctrl-C ends it."""
+Ctrl-C ends it.""",
+        soft_wrap=True,  # commands are to be copied: a line break of ours would break them
     )
