@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import numpy as np
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
+from multidict import MultiMapping
 
 from broker.clock import from_ms
-from broker.errors import Conflict, InputRefused, NotAllowed, Problem
+from broker.errors import Conflict, InputRefused, NotAllowed, NotFound, Problem
 from broker.intake import tokens
-from broker.intake.accept import Intake
+from broker.intake.accept import Intake, is_id
 from broker.ledger.arrays import COUNT_NAMES
 from broker.metrics import Metrics
 from broker.release.release import Release
@@ -19,6 +23,9 @@ from broker.store.records import AlertRecord, TokenRecord
 from broker.types import AlertState
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LIMIT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
+_MOST: Final = 200
+"""Alerts on one page of a listing."""
 _REFUSALS = {413: "too_large", 415: "media_type", 403: "not_allowed"}
 
 
@@ -80,13 +87,10 @@ class AlertRoutes:
     async def list(self, request: web.Request) -> web.Response:
         """The department's alerts, newest first; `?before=ID&limit=N` goes on."""
         token = await self._token(request, tokens.Scope.READ)
-        limit_text = request.query.get("limit", "50")
-        if not limit_text.isascii() or not limit_text.isdigit() or not 1 <= int(limit_text[:9]) <= 200:
-            place = Problem("query/limit", "query.limit", "a number from 1 to 200 is expected", limit_text[:40])
-            raise InputRefused([place], status=400)
-        alerts = await self._store.alerts(limit=int(limit_text), before=request.query.get("before"))
+        limit, before = _page(request.query)
+        alerts = await self._store.alerts(limit=limit, before=before)
         shown = [brief(alert) for alert in alerts if alert.department == token.department]
-        following = alerts[-1].id if len(alerts) == int(limit_text) else None
+        following = alerts[-1].id if len(alerts) == limit else None
         return web.json_response({"alerts": shown, "next": following})
 
     async def get(self, request: web.Request) -> web.Response:
@@ -119,7 +123,7 @@ class AlertRoutes:
     async def release(self, request: web.Request) -> web.Response:
         """A second person lets a waiting alert go."""
         token = await self._token(request, tokens.Scope.RELEASE)
-        alert = await self._release.release(request.match_info["id"], token)
+        alert = await self._release.release(_id(request), token)
         self._released()
         return web.json_response(brief(alert))
 
@@ -130,7 +134,7 @@ class AlertRoutes:
 
     async def _own(self, request: web.Request) -> AlertRecord:
         token = await self._token(request, tokens.Scope.READ)
-        alert = await self._store.alert(request.match_info["id"])
+        alert = await self._store.alert(_id(request))
         if alert.department != token.department:
             raise NotAllowed("this alert is another department's")
         return alert
@@ -140,11 +144,49 @@ class AlertRoutes:
         if request.content_length is not None and request.content_length > limit:
             raise _too_large(limit)
         body = bytearray()
-        async for chunk in request.content.iter_chunked(65536):
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(limit)
+        try:
+            async for chunk in request.content.iter_chunked(65536):
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+        except (web.RequestPayloadError, PayloadEncodingError) as error:
+            message = "the body is not what Content-Encoding and Transfer-Encoding say"
+            raise InputRefused([Problem("body", "body.encoding", message)], status=400) from error
+        except ConnectionError as error:
+            # Nobody is left to read this, but it must not look like a fault of ours.
+            raise InputRefused([Problem("body", "body.cut", "the connection ended")], status=400) from error
         return bytes(body)
+
+
+def _id(request: web.Request) -> str:
+    """The alert's id in the path. Raises NotFound for what cannot be one, whatever the store makes of it."""
+    given = request.match_info["id"]
+    if not is_id(given):
+        raise NotFound("no such alert")
+    return given
+
+
+def _page(query: MultiMapping[str]) -> tuple[int, str | None]:
+    """(limit, before) of a listing. Raises InputRefused (400)."""
+    problems = [
+        Problem(f"query/{name[:40]}", "query.unknown", "only limit and before are known")
+        for name in dict.fromkeys(query)
+        if name not in ("limit", "before")
+    ]
+    problems += [
+        Problem(f"query/{name}", "query.repeated", f"{name} is given more than once")
+        for name in ("limit", "before")
+        if len(query.getall(name, [])) > 1
+    ]
+    limit, before = query.get("limit", "50"), query.get("before")
+    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _MOST:
+        message = f"a number from 1 to {_MOST} is expected"
+        problems.append(Problem("query/limit", "query.limit", message, limit[:40]))
+    if before is not None and not is_id(before):
+        problems.append(Problem("query/before", "query.before", "an alert's id is expected", before[:40]))
+    if problems:
+        raise InputRefused(problems, status=400)
+    return int(limit), before
 
 
 def _too_large(limit: int) -> InputRefused:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
-from typing import Literal
+from typing import Final, Literal
 
 from broker import logs
 from broker.cap.document import read
@@ -26,6 +27,8 @@ _MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
     "application/json": "json",
     "application/cap+json": "json",
 }
+_LONGEST_CONTENT_TYPE: Final = 200
+_ID: Final = re.compile(r"[0-9a-f]{21}", re.ASCII)
 
 
 class Intake:
@@ -89,14 +92,17 @@ class Intake:
 
 
 def form_of(content_type: str) -> Literal["xml", "json"]:
-    """The form that a Content-Type names. Raises InputRefused (415)."""
+    """The form that a Content-Type names. Raises InputRefused (415).
+
+    The whole header is kept and given back with the original bytes, so it must be short and plain.
+    """
     media_type = content_type.partition(";")[0].strip().lower()
-    try:
+    plain = content_type.isascii() and content_type.isprintable() and len(content_type) <= _LONGEST_CONTENT_TYPE
+    if plain and media_type in _MEDIA_TYPES:
         return _MEDIA_TYPES[media_type]
-    except KeyError:
-        message = f"send CAP 1.2 as {', '.join(_MEDIA_TYPES)}"
-        problem = Problem("header/Content-Type", "media-type", message, media_type[:100] or None)
-        raise InputRefused([problem], status=415) from None
+    message = f"send CAP 1.2 as {', '.join(_MEDIA_TYPES)}"
+    problem = Problem("header/Content-Type", "media-type", message, media_type[:100] or None)
+    raise InputRefused([problem], status=415)
 
 
 def highest(parts: list[Segment]) -> Segment:
@@ -132,3 +138,8 @@ def _record(alert: Alert, body: bytes, content_type: str, received: int, token: 
 def new_id(at: int) -> str:
     """An id that sorts by time: 11 hexadecimal digits of milliseconds, 10 random ones."""
     return f"{at:011x}{secrets.token_hex(5)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` has the form of an id that `new_id` gives."""
+    return _ID.fullmatch(text) is not None

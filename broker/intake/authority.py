@@ -20,6 +20,8 @@ from broker.intake.departments import Department
 _SLACK_DEGREES = 0.01
 """How far a district station's shape may reach over its border, about a kilometre: borders are drawn coarsely."""
 _KM_PER_DEGREE = 111.2
+_LONGEST_IDENTIFIER = 256
+"""Characters. CAP sets no limit, but every store keys alerts by it, and none takes keys of any length."""
 
 
 class Authority:
@@ -37,6 +39,9 @@ class Authority:
         if alert.sender not in department.senders:
             message = f"this sender is not one of {department.id}: {', '.join(department.senders)}"
             denied.append(Problem("/alert/sender", "authority.sender", message, alert.sender))
+        if len(alert.identifier) > _LONGEST_IDENTIFIER:
+            message = f"{len(alert.identifier)} characters; at most {_LONGEST_IDENTIFIER} are taken"
+            unclear.append(Problem("/alert/identifier", "intake.identifier.length", message))
         if alert.msg_type is not MsgType.ALERT:
             message = f"msgType {alert.msg_type} is not taken yet; only Alert is"
             unclear.append(Problem("/alert/msgType", "intake.msgtype", message, str(alert.msg_type)))

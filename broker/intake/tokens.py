@@ -31,8 +31,8 @@ class Unauthenticated(NotAllowed):
 
 
 def digest(token: str) -> bytes:
-    """What is kept of a token."""
-    return hashlib.sha256(token.encode()).digest()
+    """What is kept of a token; one that came as bytes of no text is just a token that nobody has."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def new(
