@@ -61,8 +61,7 @@ class Dispatcher:
         while True:
             self._wake.clear()
             try:
-                for alert in await self._released():
-                    await self._plan(alert)
+                await self._plan_all()
                 await self._index.current()
             except StoreError as error:
                 self._log.warning("planning_postponed", reason=str(error))
@@ -72,6 +71,24 @@ class Dispatcher:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    async def _plan_all(self) -> None:
+        """Plan what is released, asking anew after each: a red alert does not wait for the blue ones before it."""
+        tried: set[str] = set()
+        while True:
+            alert = next((alert for alert in await self._released() if alert.id not in tried), None)
+            if alert is None:
+                return
+            tried.add(alert.id)
+            try:
+                await self._plan(alert)
+            except StoreError:
+                raise
+            except Exception:
+                # A fault of ours with one alert must not keep the next one from going out.
+                log = self._log.bind(alert=alert.id)
+                log.exception("planning_failed")
+                await self._end(alert, AlertState.STOPPED, "planning failed by a fault of ours; the log tells more")
 
     async def _released(self) -> list[AlertRecord]:
         """Released alerts, the highest level first, then the oldest."""
@@ -97,12 +114,15 @@ class Dispatcher:
                 await self._end(record, AlertState.EXPIRED, draft.reason or "expired before it was planned")
                 return
             try:
-                await self._commit(record, draft)
+                won = await self._commit(record, draft)
             except Conflict:
                 continue  # the registry changed while planning: plan with what it is now
             except SealError as error:
                 log.error("addresses_cannot_be_opened", reason=str(error), attempt=attempt)
                 await self._end(record, AlertState.STOPPED, f"the recipients' addresses cannot be opened: {error}")
+                return
+            if not won:
+                log.info("planned_elsewhere")
                 return
             for note in draft.notes:
                 log.warning("plan_note", note=str(note))
@@ -111,7 +131,8 @@ class Dispatcher:
             return
         log.warning("planning_postponed", reason="the registry keeps changing")
 
-    async def _commit(self, record: AlertRecord, draft: Draft) -> None:
+    async def _commit(self, record: AlertRecord, draft: Draft) -> bool:
+        """Write the plan; False if another dispatcher has planned the alert before."""
         first_batch = await self._store.reserve_batches(draft.batch_count) if draft.batch_count else 0
         first_rendition = (
             await self._store.reserve_renditions(draft.rendition_count) if draft.rendition_count else 0
@@ -119,10 +140,12 @@ class Dispatcher:
         plan = await draft.freeze(first_batch, first_rendition, self._store.page, self._keyring)
         why = draft.reason or f"{draft.batch_count} batches for {draft.holders()} people, households and places"
         event = AlertEvent(record.id, now_ms(), AlertState.PLANNED, "fenghuo", why)
-        if await self._store.commit_plan(plan, event):
-            for channel, n in draft.counts().items():
-                self._metrics.planned.labels(channel).inc(n)
-            self._relay.wake()
+        if not await self._store.commit_plan(plan, event):
+            return False
+        for channel, n in draft.counts().items():
+            self._metrics.planned.labels(channel).inc(n)
+        self._relay.wake()
+        return True
 
     async def _end(self, record: AlertRecord, state: AlertState, reason: str) -> None:
         event = AlertEvent(record.id, now_ms(), state, "fenghuo", reason)

@@ -15,7 +15,7 @@ from broker.errors import StoreError, TransportError
 from broker.metrics import Metrics
 from broker.store.contract import Store
 from broker.store.records import BatchRecord, Work
-from broker.transport.contract import Transport, batch_queue
+from broker.transport.contract import LADDER_SECONDS, Transport, batch_queue
 from broker.transport.wire import encode_batch
 
 _GROUP = 256
@@ -78,7 +78,8 @@ class Relay:
         return len(confirmed)
 
     async def _publish(self, work: Work, batch: BatchRecord) -> None:
-        delay = max(0.0, (work.not_before - now_ms()) / 1000)
+        # Never beyond the ladder: the clock of the worker that set the time may be ahead of ours.
+        delay = min(max(0.0, (work.not_before - now_ms()) / 1000), LADDER_SECONDS[-1])
         with self._metrics.confirm_seconds.time():
             await self._transport.publish(
                 batch_queue(work.channel, work.lane), encode_batch(batch, work), delay=delay

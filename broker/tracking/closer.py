@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import numpy as np
 
 from broker import logs
 from broker.clock import now_ms
 from broker.errors import StoreError
-from broker.ledger.arrays import COUNT_NAMES, LedgerRow, Receipts, final_mask
+from broker.ledger.arrays import COUNT_NAMES, Counts, LedgerRow, Receipts, final_mask
 from broker.ledger.state import ATTEMPT_MASK, ATTEMPT_SHIFT, RANK_MASK, RANK_SHIFT, Rank, Reason, word
 from broker.release.states import allowed_from
 from broker.store.contract import Store
 from broker.store.records import AlertEvent, AlertRecord
 from broker.types import AlertState
 
+_PAGE = 1000
 _PLANNED, _SENT, _FINAL = (COUNT_NAMES.index(name) for name in ("planned", "sent", "final"))
 
 
@@ -40,26 +42,54 @@ class Closer:
 
     async def once(self) -> None:
         """Look at every open alert once."""
-        open_states = (AlertState.PLANNED, AlertState.SENDING)
-        for alert in await self._store.alerts(states=open_states, limit=1000):
+        async for alert in self._alerts(AlertState.PLANNED, AlertState.SENDING):
             await self._follow(alert)
-        for alert in await self._store.alerts(states=(AlertState.COMPLETED,), limit=1000):
-            if alert.id not in self._erased and alert.expires + self._grace_ms <= now_ms():
-                # Until then evidence may still come in and needs the addresses to be believed.
-                await self._store.erase_addresses(alert.id)
-                self._erased.add(alert.id)
-                self._log.info("addresses_erased", alert=alert.id)
+        async for alert in self._alerts(AlertState.AWAITING_RELEASE):
+            if alert.expires <= now_ms():
+                await self._move(alert, AlertState.EXPIRED, "nobody released it before it expired")
+        async for alert in self._alerts(AlertState.COMPLETED, AlertState.CANCELLED):
+            if alert.id not in self._erased and self._over(alert):
+                await self._erase(alert)
 
-    async def _follow(self, alert: AlertRecord) -> None:
-        totals = np.zeros(len(COUNT_NAMES), np.int64)
+    async def _alerts(self, *states: AlertState) -> AsyncIterator[AlertRecord]:
+        """All of them, page by page: an old one must not be overlooked because there are many newer ones."""
+        before = None
+        while True:
+            found = await self._store.alerts(states=states, limit=_PAGE, before=before)
+            for alert in found:
+                yield alert
+            if len(found) < _PAGE:
+                return
+            before = found[-1].id
+
+    def _over(self, alert: AlertRecord) -> bool:
+        """Whether its time and the grace have run out."""
+        return alert.expires + self._grace_ms <= now_ms()
+
+    async def _erase(self, alert: AlertRecord) -> None:
+        """Until now evidence could still come in and needed the addresses to be believed."""
+        totals = await self._totals(alert)
+        if totals[_FINAL] != totals[_PLANNED]:
+            # A later attempt may have been reported after the earlier one had made everybody final.
+            await self._settle(alert)
+        await self._store.erase_addresses(alert.id)
+        self._erased.add(alert.id)
+        self._log.info("addresses_erased", alert=alert.id)
+
+    async def _totals(self, alert: AlertRecord) -> Counts:
+        totals: Counts = np.zeros(len(COUNT_NAMES), np.int64)
         for row in await self._store.counters(alert.id):
             totals += np.array(row.counts, np.int64)
+        return totals
+
+    async def _follow(self, alert: AlertRecord) -> None:
+        totals = await self._totals(alert)
         if alert.state is AlertState.PLANNED and (totals[_SENT] or totals[_FINAL]):
             await self._move(alert, AlertState.SENDING, "the first recipients were sent the warning")
-        if alert.expires + self._grace_ms <= now_ms():
+        if self._over(alert):
             await self._settle(alert)
-            return
-        if totals[_FINAL] == totals[_PLANNED] and not await self._store.open_work(alert.id):
+            await self._move(alert, AlertState.COMPLETED, "the alert's time and the grace for receipts are over")
+        elif totals[_FINAL] == totals[_PLANNED] and not await self._store.open_work(alert.id):
             await self._move(alert, AlertState.COMPLETED, "every recipient is final")
 
     async def _settle(self, alert: AlertRecord) -> None:
@@ -71,7 +101,6 @@ class Closer:
                 receipts.append(settled)
         if receipts:
             await self._store.merge(receipts)
-        await self._move(alert, AlertState.COMPLETED, "the alert's time and the grace for receipts are over")
 
     async def _move(self, alert: AlertRecord, state: AlertState, why: str) -> None:
         event = AlertEvent(alert.id, now_ms(), state, "fenghuo", why)
