@@ -40,7 +40,7 @@ from broker.release.release import Release
 from broker.rendition.lint import missing
 from broker.rendition.templates import TemplateSet
 from broker.sealing import Keyring
-from broker.settings import Settings
+from broker.settings import Listen, Settings
 from broker.store.contract import Store
 from broker.store.sql import open_store
 from broker.tracking.closer import Closer
@@ -93,6 +93,8 @@ class App:
 
     settings: Settings
     roles: tuple[str, ...]
+    health: Listen | None = None
+    """Where roles without a face show their metrics and whether they are ready; None is nowhere."""
     metrics: Metrics = field(default_factory=Metrics)
     server: Server | None = None
     workers: dict[ChannelName, Worker] = field(default_factory=dict)
@@ -212,9 +214,10 @@ class App:
     ) -> None:
         settings = self.settings
         faces = [role for role in ("api", "dashboard") if role in self.roles]
-        listen = settings.listen if "api" in faces or not faces else settings.dashboard
+        listen = settings.listen if "api" in faces else settings.dashboard if faces else self.health
         app = web.Application(middlewares=[middleware], client_max_size=settings.max_body_bytes)
-        app.add_routes(Health(store, transport, self.metrics, shards=settings.shards).routes())
+        health = Health(store, transport, self.metrics, shards=settings.shards, channels=self._channels)
+        app.add_routes(health.routes())
         if "api" in faces:
             authority = Authority(world.regions, world.districts, world.events)
             intake = Intake(store, world.departments, authority, max_bytes=settings.max_body_bytes)
@@ -233,7 +236,7 @@ class App:
             dashboard.mount(app)
             await dashboard.start()
             self._stack.push_async_callback(dashboard.close)
-        if faces:
+        if listen is not None:
             self.server = Server(app, listen.host, listen.port)
             try:
                 await self.server.start()
@@ -241,6 +244,10 @@ class App:
                 place = f"{listen.host}:{listen.port}"
                 raise FenghuoError(f"cannot listen on {place}: {error.strerror}") from error
             self._stack.push_async_callback(self.server.close)
+
+    def _channels(self) -> dict[str, bool]:
+        """Which channels run here, and whether their far ends can be reached."""
+        return {str(name): worker.channel.healthy for name, worker in self.workers.items()}
 
     def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -314,9 +321,11 @@ def _alone(folder: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-async def serve(settings: Settings, roles: Iterable[str], stop: asyncio.Event) -> None:
+async def serve(
+    settings: Settings, roles: Iterable[str], stop: asyncio.Event, health: Listen | None = None
+) -> None:
     """Start, run until `stop`, close."""
-    app = App(settings, tuple(roles))
+    app = App(settings, tuple(roles), health)
     await app.start()
     logs.get(role="app").info("started", roles=list(app.roles), url=app.server.url if app.server else None)
     try:

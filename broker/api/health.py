@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping
+
 from aiohttp import web
 
-from broker.errors import StoreError
+from broker.errors import StoreError, TransportError
 from broker.metrics import Metrics
 from broker.store.contract import Store
 from broker.transport.contract import Transport, all_queues
@@ -13,11 +16,20 @@ from broker.transport.contract import Transport, all_queues
 class Health:
     """`/-/healthy`, `/-/ready` and `/metrics`."""
 
-    def __init__(self, store: Store, transport: Transport | None, metrics: Metrics, *, shards: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport | None,
+        metrics: Metrics,
+        *,
+        shards: int,
+        channels: Callable[[], Mapping[str, bool]] = dict,
+    ) -> None:
         self._store = store
         self._transport = transport
         self._metrics = metrics
         self._shards = shards
+        self._channels = channels
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
@@ -48,12 +60,15 @@ class Health:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """What Prometheus scrapes."""
+        for channel, healthy in self._channels().items():
+            self._metrics.healthy.labels(channel).set(healthy)
         if self._transport is not None:
             self._metrics.connected.set(self._transport.connected)
             self._metrics.blocked.set(self._transport.blocked)
             if self._transport.connected:
-                for queue in all_queues(self._shards):
-                    self._metrics.queue_depth.labels(queue).set(await self._transport.depth(queue))
+                with contextlib.suppress(TransportError):  # the other metrics are wanted most when queues fail
+                    for queue in all_queues(self._shards):
+                        self._metrics.queue_depth.labels(queue).set(await self._transport.depth(queue))
         return web.Response(
             body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

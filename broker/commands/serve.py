@@ -9,7 +9,7 @@ import signal
 
 from broker import logs
 from broker.commands.common import Subparsers, add_config, run
-from broker.settings import Settings
+from broker.settings import Listen, Settings
 
 _WATCH_S = 1.0
 
@@ -17,9 +17,12 @@ _WATCH_S = 1.0
 def add(commands: Subparsers) -> None:
     """Register the commands."""
     serve = commands.add_parser("serve", help="run every role in this process")
-    serve.set_defaults(command=lambda args: run(_serve(args, None)))
+    serve.set_defaults(health_port=None, command=lambda args: run(_serve(args, None)))
     roles = commands.add_parser("run", help="run some roles: api dispatcher tracker worker:CHANNEL dashboard")
     roles.add_argument("roles", nargs="+", metavar="ROLE")
+    roles.add_argument(
+        "--health-port", type=int, metavar="N", help="metrics and readiness of roles that have no port of their own"
+    )
     roles.set_defaults(command=lambda args: run(_serve(args, tuple(args.roles))))
     for parser in (serve, roles):
         add_config(parser)
@@ -32,13 +35,14 @@ async def _serve(args: argparse.Namespace, roles: tuple[str, ...] | None) -> int
 
     logs.configure(args.log_level)
     settings = Settings.load(args.config)
+    health = None if args.health_port is None else Listen(port=args.health_port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     watch = None if args.parent is None else asyncio.create_task(_orphaned(args.parent, stop))
     try:
-        await serve(settings, roles or all_roles(settings), stop)
+        await serve(settings, roles or all_roles(settings), stop, health)
     finally:
         if watch is not None:
             watch.cancel()
