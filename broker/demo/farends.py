@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 from broker.demo.setup import Layout
+from broker.demo.warden import end_leftover
 from broker.errors import FenghuoError
 from broker.settings import Settings
 from broker.types import ChannelName
@@ -66,7 +65,7 @@ def log_of(layout: Layout, channel: ChannelName) -> Path:
 async def start(layout: Layout, settings: Settings, channel: ChannelName) -> FarEnd:
     """Start a simulator for a channel of the demo, after ending the one that an earlier demo may have left."""
     pidfile = layout.logs / f"{channel}.pid"
-    await _end_leftover(pidfile, _MODULES[channel])
+    await end_leftover(pidfile, _MODULES[channel])
     arguments = [
         *("--log", str(log_of(layout, channel))),
         *("--parent", str(os.getpid()), "--linger", str(_LINGER_S)),
@@ -109,15 +108,3 @@ def _arguments(layout: Layout, settings: Settings, channel: ChannelName) -> list
         case ChannelName.SIGNAGE:
             url = f"http://{channels.signage.host}:{channels.signage.port}"
             return ["--screens", str(accounts / "signage.csv"), "--url", url]
-
-
-async def _end_leftover(pidfile: Path, module: str) -> None:
-    """End the simulator that a killed demo left behind; only if the process is really that simulator."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int(pidfile.read_text())
-        if module.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(100):
-            await asyncio.sleep(0.1)
-            os.kill(pid, 0)

@@ -22,7 +22,7 @@ from broker import logs
 from broker.app import App, all_roles
 from broker.clock import now_ms
 from broker.dashboard.accounts import new_person
-from broker.demo import farends, show
+from broker.demo import farends, show, warden
 from broker.demo.alerts import DemoAlert, day
 from broker.demo.proof import Proof, Prover
 from broker.demo.servers import Corner
@@ -35,7 +35,7 @@ from broker.sealing import Keyring
 from broker.settings import Settings
 from broker.store.contract import Store
 from broker.store.sql import open_store
-from broker.types import CHANNELS, AlertState
+from broker.types import CHANNELS, AlertState, ChannelName
 
 _ENDS: Final = (
     AlertState.COMPLETED,
@@ -175,9 +175,11 @@ class Demo:
 
     async def _start(self, settings: Settings) -> tuple[str, str]:
         """Start everything; the addresses of the API and of the dashboard."""
-        ends = [await farends.start(self.layout, settings, channel) for channel in CHANNELS]
-        for end in ends:
+        ends = {channel: await farends.start(self.layout, settings, channel) for channel in CHANNELS}
+        for end in ends.values():
             self._stack.push_async_callback(end.stop)
+        # The message centre waits for nobody, and a channel that finds it absent tries again ever more seldom.
+        await ends.pop(ChannelName.SMS).ready()
         if self.options.where.production:
             addresses = await self._start_processes(settings)
         else:
@@ -186,14 +188,22 @@ class Demo:
             self._stack.push_async_callback(app.close)
             assert app.server is not None
             addresses = (app.server.url, app.server.url)
-        await asyncio.gather(*(end.ready() for end in ends))
+        await asyncio.gather(*(end.ready() for end in ends.values()))
         return addresses
 
     async def _start_processes(self, settings: Settings) -> tuple[str, str]:
         assert settings.channels.broadcast is not None
         mosquitto = Mosquitto(self.layout.mosquitto, port=int(settings.channels.broadcast.url.rpartition(":")[2]))
+        # One that a killed demo left must let go of the sessions and queues in its folder first.
+        await warden.end_leftover(self.layout.mosquitto_pid, str(self.layout.mosquitto))
         mosquitto.configure(logins(self.layout))
         await mosquitto.start()
+        self._stack.push_async_callback(mosquitto.stop)
+        assert mosquitto.pid is not None
+        self.layout.mosquitto_pid.write_text(str(mosquitto.pid))
+        watching = await warden.start(mosquitto.pid, str(self.layout.mosquitto))
+        # Ends by itself once Mosquitto has been stopped, which comes first.
+        self._stack.push_async_callback(watching.wait)
         self._stack.push_async_callback(mosquitto.stop)
         for role in all_roles(settings):
             await self._start_role(role)

@@ -65,6 +65,7 @@ class Layout:
         self.alerts = self.folder / "alerts"
         self.finished = self.folder / "finished"
         self.mosquitto = self.folder / "mosquitto"
+        self.mosquitto_pid = self.folder / "mosquitto.pid"
         self.corner = self.folder / "corner.json"
 
     def secret(self, name: str) -> Path:

@@ -229,7 +229,7 @@ class Size:
         return tuple(part for name in names for part in (f"--{name}", str(getattr(self, name))))
 
 
-SMALL = Size(phones=5_000, loudspeakers=200, installations=400, screens=60)
+SMALL = Size(phones=5_000, loudspeakers=200, installations=800, screens=400)
 
 
 async def start_demo(data: Path, size: Size, *more: str, name: str = "demo") -> Command:
