@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from broker.clock import now_ms
 from broker.errors import Conflict, NotAllowed, NotFound
@@ -48,12 +49,15 @@ DEPARTMENTS = Departments(
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def store() -> AsyncIterator[Store]:
     store = open_store("sqlite:///:memory:")
     await store.start()
     yield store
     await store.close()
+
+
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
@@ -102,6 +106,14 @@ def test_nothing_is_planned_that_was_not_released() -> None:
     assert set(allowed_from(AlertState.RELEASED)) == {AlertState.RECEIVED, AlertState.AWAITING_RELEASE}
 
 
+def test_only_what_was_planned_is_sent_or_completed_and_nothing_that_was_is_stopped() -> None:
+    assert allowed_from(AlertState.SENDING) == (AlertState.PLANNED,)
+    assert set(allowed_from(AlertState.COMPLETED)) == {AlertState.PLANNED, AlertState.SENDING}
+    for end in (AlertState.STOPPED, AlertState.REJECTED, AlertState.EXPIRED):
+        assert not {AlertState.PLANNED, AlertState.SENDING} & set(allowed_from(end))
+
+
+@in_one_loop
 async def test_every_move_of_the_table_is_made_and_every_other_is_refused(store: Store) -> None:
     for origin, target in product(AlertState, AlertState):
         alert = await kept(store, origin)
@@ -140,6 +152,7 @@ def test_whoever_moves_an_alert_asks_the_table() -> None:
         (None, AlertState.AWAITING_RELEASE),
     ],
 )
+@in_one_loop
 async def test_the_departments_rules_decide_whether_an_alert_waits(
     store: Store, release: Release, level: str | None, state: AlertState
 ) -> None:
@@ -151,6 +164,7 @@ async def test_the_departments_rules_decide_whether_an_alert_waits(
     assert "department's rules" in events[-1].why
 
 
+@in_one_loop
 async def test_admitting_late_does_not_bring_back_what_has_moved_on(store: Store, release: Release) -> None:
     alert = await kept(store, AlertState.RECEIVED, level="Blue")
     await release.admit(alert)
@@ -162,6 +176,7 @@ async def test_admitting_late_does_not_bring_back_what_has_moved_on(store: Store
 # ── the second person ─────────────────────────────────────────────────────────────────────────────────
 
 
+@in_one_loop
 async def test_a_second_person_lets_the_alert_go_and_is_on_record(store: Store, release: Release) -> None:
     alert = await kept(store)
     found = await release.release(alert.id, token("token-2"))
@@ -171,6 +186,7 @@ async def test_a_second_person_lets_the_alert_go_and_is_on_record(store: Store, 
     assert (last.state, last.who, last.at) == (AlertState.RELEASED, "token-2", found.released)
 
 
+@in_one_loop
 async def test_the_author_may_not_release(store: Store, release: Release) -> None:
     alert = await kept(store)
     with pytest.raises(NotAllowed, match="second person"):
@@ -178,6 +194,7 @@ async def test_the_author_may_not_release(store: Store, release: Release) -> Non
     assert (await store.alert(alert.id)).state is AlertState.AWAITING_RELEASE
 
 
+@in_one_loop
 async def test_another_department_may_not_release(store: Store, release: Release) -> None:
     alert = await kept(store)
     with pytest.raises(NotAllowed, match="department"):
@@ -186,6 +203,7 @@ async def test_another_department_may_not_release(store: Store, release: Release
 
 
 @pytest.mark.parametrize("state", [state for state in AlertState if state is not AlertState.AWAITING_RELEASE])
+@in_one_loop
 async def test_only_what_waits_for_release_can_be_released(
     store: Store, release: Release, state: AlertState
 ) -> None:
@@ -195,6 +213,7 @@ async def test_only_what_waits_for_release_can_be_released(
     assert (await store.alert(alert.id)).state is state
 
 
+@in_one_loop
 async def test_what_has_expired_is_not_released(store: Store, release: Release) -> None:
     alert = await kept(store, lives=-1)
     with pytest.raises(Conflict, match="expired"):
@@ -202,11 +221,13 @@ async def test_what_has_expired_is_not_released(store: Store, release: Release) 
     assert (await store.alert(alert.id)).state is AlertState.AWAITING_RELEASE
 
 
+@in_one_loop
 async def test_what_does_not_exist_is_not_found(release: Release) -> None:
     with pytest.raises(NotFound):
         await release.release("nothing", token("token-2"))
 
 
+@in_one_loop
 async def test_of_two_people_at_once_one_releases(store: Store, release: Release) -> None:
     alert = await kept(store)
     results = await asyncio.gather(
