@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import shapely
 
 from broker.cap.model import Alert, Area, MsgType, Scope
@@ -14,12 +15,12 @@ from broker.geo.districts import Districts
 from broker.geo.errors import ShapeError, UnknownRegion
 from broker.geo.events import EventCatalogue
 from broker.geo.regions import Regions
-from broker.geo.shapes import Circle, Polygon
+from broker.geo.shapes import EARTH_RADIUS_KM, Circle, Polygon, circle_problems
 from broker.intake.departments import Department
 
 _SLACK_DEGREES = 0.01
 """How far a district station's shape may reach over its border, about a kilometre: borders are drawn coarsely."""
-_KM_PER_DEGREE = 111.2
+_RIM_POINTS = 360
 _LONGEST_IDENTIFIER = 256
 """Characters. CAP sets no limit, but every store keys alerts by it, and none takes keys of any length."""
 
@@ -149,9 +150,18 @@ def _shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
 
 
 def _within(shape: Polygon | Circle, territory: shapely.Geometry) -> bool:
-    if isinstance(shape, Polygon):
-        geometry = shape.geometry()
-    else:
-        # Wider than the true circle in longitude, so that doubt refuses.
-        geometry = shapely.Point(shape.lon, shape.lat).buffer(shape.radius_km / _KM_PER_DEGREE)
+    geometry = shape.geometry() if isinstance(shape, Polygon) else _rim(shape)
     return bool(shapely.covers(shapely.buffer(territory, _SLACK_DEGREES), geometry))
+
+
+def _rim(circle: Circle) -> shapely.Polygon:
+    """The circle as it reaches on the sphere, where a degree of longitude is shorter than one of latitude."""
+    problems = circle_problems(circle.lat, circle.lon, circle.radius_km)
+    if problems:
+        raise ShapeError("circle", problems)
+    bearing = np.linspace(0, 2 * np.pi, _RIM_POINTS, endpoint=False)
+    lat, lon = np.radians(circle.lat), np.radians(circle.lon)
+    arc = circle.radius_km / EARTH_RADIUS_KM
+    lats = np.arcsin(np.sin(lat) * np.cos(arc) + np.cos(lat) * np.sin(arc) * np.cos(bearing))
+    lons = lon + np.arctan2(np.sin(bearing) * np.sin(arc) * np.cos(lat), np.cos(arc) - np.sin(lat) * np.sin(lats))
+    return shapely.Polygon(np.degrees(np.column_stack((lons, lats))))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from broker.demo.proof import Prover
 from broker.demo.servers import Corner
+from broker.demo.setup import Layout
+from broker.sealing import Keyring
+from broker.store.sql import open_store
 from broker.transport.topology import FLOOR, topology
 from tests.support import processes
 from tests.support.processes import (
@@ -146,6 +152,73 @@ async def test_the_far_ends_hold_exactly_those_messages_and_each_once(embedded: 
             if event != "delivered":
                 assert set(told.values()) <= {1}, (channel, event)
     assert result["repeats"] == 0
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """A change of the far ends' logs, and what the proof must say of it."""
+
+    name: str
+    channel: str
+    forge: Callable[[list[dict[str, Any]]], object]
+    said: str
+
+
+def last(lines: list[dict[str, Any]], event: str) -> dict[str, Any]:
+    """The last line of an event."""
+    return next(line for line in reversed(lines) if line["event"] == event)
+
+
+FORGERIES = (
+    Forgery("nothing", "sms", lambda lines: None, ""),
+    Forgery(
+        "a message is missing", "sms", lambda lines: lines.remove(last(lines, "delivered")), "only in the ledger"
+    ),
+    Forgery(
+        "a stranger got one",
+        "sms",
+        lambda lines: lines.append(last(lines, "received") | {"address": "8610000000000"}),
+        "outside the area",
+    ),
+    Forgery(
+        "another text went out",
+        "sms",
+        lambda lines: lines.append(last(lines, "received") | {"message": "another text"}),
+        "no alert explains",
+    ),
+    Forgery(
+        "a terminal played twice", "broadcast", lambda lines: lines.append(last(lines, "presented")), "played twice"
+    ),
+    Forgery("a screen showed nothing", "signage", lambda lines: lines.remove(last(lines, "presented")), "ledger"),
+    Forgery(
+        "an app tells of another's delivery",
+        "app",
+        lambda lines: lines.append(last(lines, "delivered") | {"address": "a99999999"}),
+        "only in the far end's log",
+    ),
+)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.name)
+async def test_the_proof_sees_what_does_not_agree(embedded: Command, tmp_path: Path, forgery: Forgery) -> None:
+    """The demo's exit code is worth what its proof is worth."""
+    assert_proved(embedded)
+    data = tmp_path / "copy"
+    shutil.copytree(embedded.folder, data)
+    log = data / "far-ends" / f"{forgery.channel}.jsonl"
+    lines = list(far_end_lines(data, forgery.channel))
+    forgery.forge(lines)
+    log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    store = open_store(f"sqlite:///{data / 'broker' / 'fenghuo.db'}")
+    await store.start()
+    try:
+        alerts = [(alert.id, alert.headline) for alert in await store.alerts()]
+        proof = await Prover(Layout(data), store, Keyring.load(data / "keys" / "address.keys")).prove(alerts)
+    finally:
+        await store.close()
+
+    assert proof.good == (not forgery.said), proof.disagreements
+    assert any(forgery.said in line for line in proof.disagreements) or not forgery.said
 
 
 async def test_no_phone_number_and_no_token_stands_in_what_it_prints_and_logs(embedded: Command) -> None:

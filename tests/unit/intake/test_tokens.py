@@ -1,0 +1,130 @@
+"""Bearer tokens: random, kept as a digest only, and refused in the same way whatever is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from broker.clock import now_ms
+from broker.errors import NotAllowed
+from broker.intake import tokens
+from broker.store.contract import Store
+from broker.store.records import TokenRecord
+from broker.store.sql import open_store
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    opened = open_store("sqlite:///:memory:")
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+def test_tokens_are_256_random_bits_of_which_only_the_digest_is_kept() -> None:
+    made = [tokens.new("met") for _ in range(50)]
+
+    assert len({token for token, _ in made}) == 50
+    assert len({record.id for _, record in made}) == 50
+    for token, record in made:
+        assert token.startswith("fh_")
+        assert len(token) == len("fh_") + 43
+        assert record.digest == hashlib.sha256(token.encode()).digest()
+        assert token not in repr(record)
+        assert record.department == "met"
+
+
+async def test_a_token_is_known_again_in_any_case_of_the_scheme(store: Store) -> None:
+    token, record = tokens.new("met")
+    await store.add_token(record)
+
+    for authorization in (f"Bearer {token}", f"bearer {token}", f"BEARER  {token} "):
+        assert (await tokens.authenticate(authorization, store)).id == record.id
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic {}",
+        "{}",
+        "Bearer{}",
+        "Bearer {}x",
+        "Bearer x{}",
+        "Bearer \udcff",
+        "Bearer 中",
+    ],
+)
+async def test_anything_else_is_unauthenticated(store: Store, authorization: str | None) -> None:
+    token, record = tokens.new("met")
+    await store.add_token(record)
+    given = authorization and authorization.format(token)
+
+    with pytest.raises(tokens.Unauthenticated) as caught:
+        await tokens.authenticate(given, store)
+
+    assert token not in str(caught.value)
+
+
+async def test_a_token_ends_at_its_time_and_not_before(store: Store) -> None:
+    good, record = tokens.new("met", days=1)
+    assert record.expires == record.created + 86_400_000
+    await store.add_token(record)
+    old, record = tokens.new("met", days=1)
+    await store.add_token(replace(record, expires=now_ms()))
+
+    assert (await tokens.authenticate(f"Bearer {good}", store)).department == "met"
+    with pytest.raises(tokens.Unauthenticated):
+        await tokens.authenticate(f"Bearer {old}", store)
+
+
+async def test_a_revoked_token_is_refused(store: Store) -> None:
+    token, record = tokens.new("met")
+    await store.add_token(record)
+    assert await store.revoke_token(record.id, now_ms())
+
+    with pytest.raises(tokens.Unauthenticated):
+        await tokens.authenticate(f"Bearer {token}", store)
+
+
+async def test_the_digest_is_compared_in_constant_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that finds a wrong record, by whatever fault, does not open the door."""
+    token, record = tokens.new("met")
+    await store.add_token(record)
+    other = replace(record, digest=bytes(32))
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def compare(one: bytes, two: bytes) -> bool:
+        compared.append((one, two))
+        return real(one, two)
+
+    async def wrong(_digest: bytes) -> TokenRecord:
+        return other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert (await tokens.authenticate(f"Bearer {token}", store)).id == record.id
+    assert compared == [(record.digest, record.digest)]
+    monkeypatch.setattr(store, "token_by_digest", wrong)
+    with pytest.raises(tokens.Unauthenticated):
+        await tokens.authenticate(f"Bearer {token}", store)
+
+
+def test_a_token_may_do_what_its_scopes_say_and_nothing_else() -> None:
+    _, usual = tokens.new("met")
+    _, second = tokens.new("met", (tokens.Scope.RELEASE,))
+
+    tokens.require(usual, tokens.Scope.POST)
+    tokens.require(usual, tokens.Scope.READ)
+    tokens.require(second, tokens.Scope.RELEASE)
+    with pytest.raises(NotAllowed, match="alerts:release"):
+        tokens.require(usual, tokens.Scope.RELEASE)
+    with pytest.raises(NotAllowed, match="alerts:post"):
+        tokens.require(second, tokens.Scope.POST)
