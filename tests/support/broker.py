@@ -191,7 +191,9 @@ class Api:
             async with asyncio.timeout(timeout):
                 head = await reader.readuntil(b"\r\n\r\n")
                 first, *lines = head.decode("latin-1").strip().split("\r\n")
-                headers = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                headers = {
+                    name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+                }
                 # Not to its end: after a refusal the server waits a while for the rest of the request.
                 body = await reader.readexactly(int(headers["Content-Length"]))
         finally:

@@ -52,7 +52,9 @@ class World:
 
     def context(self) -> ChannelContext:
         """The context made of this world."""
-        return ChannelContext(batch=self._batch, open_batches=self._open, far_ids=self._far_ids, arrivals=self._arrivals)
+        return ChannelContext(
+            batch=self._batch, open_batches=self._open, far_ids=self._far_ids, arrivals=self._arrivals
+        )
 
     async def _batch(self, batch: int) -> BatchContent:
         self.lookups += 1

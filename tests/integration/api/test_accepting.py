@@ -355,3 +355,26 @@ async def test_readiness_fails_and_posts_are_put_off_while_the_store_takes_no_wr
             rival.execute("ROLLBACK")
         assert await api.store.alerts() == []
         assert (await api.post(alert_xml(), headers=headers)).status == 202
+
+
+async def test_a_department_whose_line_breaks_in_mid_post_is_refused_not_a_fault(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token, body = await api.token("met-hechuan"), alert_xml().encode()
+    head = (
+        f"POST /v1/alerts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/cap+xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+    writer.write(head.encode() + body[:300])
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    writer.transport.abort()
+
+    async with asyncio.timeout(30):
+        while b'refused_total{reason="invalid"} 1.0' not in (await api.call("GET", "/metrics")).body:
+            await asyncio.sleep(0.05)
+    said = capsys.readouterr()
+    assert "request_failed" not in said.out + said.err
+    assert await api.store.alerts() == []
+    assert (await api.post(body)).status == 202
