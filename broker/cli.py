@@ -5,24 +5,44 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
 from broker.errors import ConfigError, FenghuoError
 
+COMMANDS: Final = (
+    "demo",
+    "serve",
+    "run",
+    "check",
+    "alert",
+    "department",
+    "user",
+    "registry",
+    "keys",
+    "parked",
+    "simulate",
+)
+"""In the order in which help lists them."""
+_MODULES: Final = {"run": "serve"}
+"""Commands that stand in the module of another."""
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    from broker.commands import alert, check, demo, department, keys, parked, registry, serve, simulate, user
 
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The command line; of the command that `argv` names alone, for each brings its part of the broker along."""
+    named = next((word for word in argv if not word.startswith("-")), None)
+    wanted = (named,) if named in COMMANDS else COMMANDS
     top = argparse.ArgumentParser(prog="fenghuo", description="Early-warning dissemination broker 烽火")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for module in (demo, serve, check, alert, department, user, registry, keys, parked, simulate):
-        module.add(commands)
+    for module in dict.fromkeys(_MODULES.get(name, name) for name in wanted):
+        import_module(f"broker.commands.{module}").add(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(words).parse_args(words)
     try:
         code: int = args.command(args)
     except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -26,6 +27,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LIMIT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
 _MOST: Final = 200
 """Alerts on one page of a listing."""
+BODY_SECONDS = 30.0
+"""How long a body may take to come, so that nobody can hold connections open by sending slowly."""
 _REFUSALS = {413: "too_large", 415: "media_type", 403: "not_allowed"}
 
 
@@ -145,10 +148,14 @@ class AlertRoutes:
             raise _too_large(limit)
         body = bytearray()
         try:
-            async for chunk in request.content.iter_chunked(65536):
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(limit)
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.content.iter_chunked(65536):
+                    body += chunk
+                    if len(body) > limit:
+                        raise _too_large(limit)
+        except TimeoutError as error:
+            message = f"the body was not there after {BODY_SECONDS:g} seconds"
+            raise InputRefused([Problem("body", "body.slow", message)], status=408) from error
         except (web.RequestPayloadError, PayloadEncodingError) as error:
             message = "the body is not what Content-Encoding and Transfer-Encoding say"
             raise InputRefused([Problem("body", "body.encoding", message)], status=400) from error

@@ -21,6 +21,7 @@ from broker.errors import (
 from broker.intake.tokens import Unauthenticated
 
 _DOCS = "https://fenghuo.example/problems#"
+_CODES = {400: "malformed", 403: "not-allowed", 408: "too-slow", 413: "too-large", 415: "media-type"}
 _log = logs.get(role="api")
 
 
@@ -60,9 +61,7 @@ def from_error(error: Exception) -> web.Response | None:
     match error:
         case InputRefused():
             status = error.status
-            code = {400: "malformed", 413: "too-large", 415: "media-type", 403: "not-allowed"}.get(
-                status, "invalid"
-            )
+            code = _CODES.get(status, "invalid")
             n = len(error.problems)
             detail = str(error) if n == 0 else f"{n} problem{'s' if n > 1 else ''} found; nothing was accepted"
             return problem(status, code, "The input is refused", detail, problems=error.problems)

@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvloop
 
-from broker.settings import Settings
-from broker.store.contract import Store
-from broker.store.sql import open_store
+if TYPE_CHECKING:
+    from broker.settings import Settings
+    from broker.store.contract import Store
 
 DEFAULT_CONFIG = Path("config/fenghuo.yaml")
 
@@ -46,6 +46,10 @@ def run(work: Coroutine[Any, Any, int]) -> int:
 @asynccontextmanager
 async def store_of(args: argparse.Namespace) -> AsyncIterator[tuple[Settings, Store]]:
     """The settings that --config names and their store, started."""
+    # Here, so that commands which need no store start quickly.
+    from broker.settings import Settings
+    from broker.store.sql import open_store
+
     settings = Settings.load(args.config)
     store = open_store(settings.store)
     await store.start()
