@@ -20,6 +20,7 @@ COMMANDS: Final = (
     "user",
     "registry",
     "keys",
+    "device",
     "parked",
     "simulate",
 )

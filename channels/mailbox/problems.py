@@ -22,7 +22,7 @@ _TITLES: Final = {
     415: "The body must be JSON without content coding",
     417: "The expectation cannot be met",
     422: "The reports are refused; none of them was taken",
-    503: "Too many streams are held open",
+    503: "Not available now, try again",
 }
 
 
