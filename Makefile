@@ -19,7 +19,7 @@ demo: setup ## run the main job: a Chongqing day, warnings to villages (ARGS=--o
 test: setup ## pass every test, on real servers and a real browser
 	@.ci/system-packages
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest tests --ignore=tests/unit $(ARGS)
+	@$(BIN)/pytest tests --ignore=tests/unit -q -n 2 --dist loadfile $(ARGS)
 
 check: setup ## lint, types and unit tests: under a minute
 	@$(BIN)/ruff check .

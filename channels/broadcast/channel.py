@@ -29,6 +29,7 @@ from channels.broadcast.ids import (
     ebmid,
     message_topic,
     reporter,
+    village_of,
 )
 from channels.broadcast.keys import SigningKey
 from channels.broadcast.link import Link
@@ -246,7 +247,8 @@ class BroadcastChannel:
         reference = report.reference
         if reference is None:
             self.disbelieved[f"alarm:{report.reason}"] += 1
-            self._log.warning("terminal_refused_unverified", terminal=ebrid, reason=report.reason)
+            # The village is enough to know where somebody forges; the whole number is the terminal's address.
+            self._log.warning("terminal_refused_unverified", village=village_of(ebrid), reason=report.reason)
             return None
         content = await self._content(reference.batch, context)
         if content is None:

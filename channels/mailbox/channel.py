@@ -42,6 +42,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SPARE_FILES: Final = 256
 _LISTEN_BACKLOG: Final = 4_096
 _SWEEP_SECONDS: Final = 1.0
+_ACCEPTED_SECONDS: Final = 0.02
 
 
 class MailboxChannel(ABC):
@@ -144,6 +145,11 @@ class MailboxChannel(ABC):
         await self._streams.close()
         runner, self._runner = self._runner, None
         if runner is not None:
+            for site in tuple(runner.sites):
+                await site.stop()
+            # What was accepted a moment ago is not yet the runner's, and it would leave such a device with a
+            # connection on which nobody answers.
+            await asyncio.sleep(_ACCEPTED_SECONDS)
             await runner.cleanup()
         self._evidence.close()
 

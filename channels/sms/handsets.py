@@ -11,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,7 @@ ID_LENGTH: Final = 16
 RECEIPT_FORMS: Final = ("both", "tlv", "text")
 _HEX: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _INCOMPLETE_SECONDS: Final = 300.0
+_TIME_LENGTH: Final = 16
 _RECEIPT_ON_FAILURE_ONLY: Final = 2
 
 
@@ -158,6 +160,8 @@ class Handsets:
     ) -> None:
         now = time.monotonic()
         states = [self._verdict(address) for address in addresses] if self._undeliverable else None
+        # What cannot be delivered within its validity is never delivered (SMPP 3.4 §5.2.16).
+        late = _left(message.validity_period) < self._delay
         for state in (MessageState.DELIVRD, MessageState.UNDELIV):
             every = Block(addresses, ids, state, now + self._delay, message.source, whole, submitter)
             if states is None:
@@ -166,8 +170,10 @@ class Handsets:
                 block = every.part(np.flatnonzero(np.array([own is state for own in states])))
             if not block.addresses:
                 continue
+            if late and state is MessageState.DELIVRD:
+                block.state = MessageState.EXPIRED
             wanted = message.registered_delivery & 0x03
-            if not wanted or (wanted == _RECEIPT_ON_FAILURE_ONLY and state is MessageState.DELIVRD):
+            if not wanted or (wanted == _RECEIPT_ON_FAILURE_ONLY and block.state is MessageState.DELIVRD):
                 self.told(block)
             else:
                 self.queue.append(block)
@@ -218,6 +224,17 @@ class Handsets:
         self._count += count
         shifts = np.arange(4 * (ID_LENGTH - 1), -1, -4)
         return as_strings(_HEX[numbers[:, None] >> shifts & 0xF])
+
+
+def _left(validity: str) -> float:
+    """Seconds until an absolute time of SMPP 3.4 §7.1.1 in UTC, as our own client writes it; endless for others."""
+    if len(validity) != _TIME_LENGTH or not validity.endswith("00+") or not validity[:13].isdigit():
+        return float("inf")
+    try:
+        end = datetime.strptime(validity[:12], "%y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return float("inf")
+    return end.timestamp() + int(validity[12]) / 10 - time.time()
 
 
 def receipt_rows(block: Block, first_sequence: int, form: str, done: str) -> Rows:

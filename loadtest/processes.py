@@ -1,0 +1,87 @@
+"""Processes of a scenario: started, waited for, measured and ended by their own ids."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest.scenario import LoadTestError
+
+_READY_SECONDS: Final = 120
+_STOP_SECONDS: Final = 30
+_ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """A Python module as a process that prints one JSON line when it is ready."""
+
+    def __init__(self, name: str, process: Process, ready: dict[str, Any]) -> None:
+        self.name = name
+        self.ready = ready
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """Start it and wait for its line. Raises LoadTestError."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
+            stdin=PIPE,
+            stdout=PIPE,
+            cwd=_ROOT,
+            env={**os.environ, **(environment or {})},
+        )
+        assert process.stdout is not None
+        line = b""
+        with contextlib.suppress(TimeoutError):
+            line = await asyncio.wait_for(process.stdout.readline(), _READY_SECONDS)
+        child = cls(name, process, json.loads(line or b"{}"))
+        if not child.ready.get("ready"):
+            await child.stop()
+            raise LoadTestError(f"the process {name} did not start")
+        return child
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.returncode is None
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+
+    def peak_memory(self) -> float:
+        """The most resident memory that it has had, in MB (proc(5), VmHWM)."""
+        return peak_memory(self._process.pid)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL to what does not go."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.communicate(), _STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.communicate()
+
+
+def peak_memory(pid: int) -> float:
+    """The most resident memory of a process, in MB; 0 where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return 0.0
