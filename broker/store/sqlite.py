@@ -68,10 +68,10 @@ class SqliteDatabase(Database):
     async def _connect(self) -> None:
         if self._path is None:
             return
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileExistsError):
             # For its owner only, as SQLite then makes the files beside it too. Never opened when it exists:
             # closing a second descriptor would drop the locks that this process holds on it.
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path.touch(0o600, exist_ok=False)
         async with self._writing, self._writer.connect() as conn:
             for left in reversed(range(_WAL_TRIES)):

@@ -177,11 +177,19 @@ async def test_of_many_writes_at_once_those_that_fail_take_nothing_else_with_the
     assert (taken.low, taken.high) == (1, 2)
 
 
-async def test_a_file_that_cannot_be_written_fails_the_ping(tmp_path: Path) -> None:
-    missing = open_store(f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}")
+async def test_a_file_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    impossible = open_store(f"sqlite:///{tmp_path / 'file' / 'store.db'}")
     with pytest.raises(StoreError):
-        await missing.start()
-    await missing.close()
+        await impossible.start()
+    await impossible.close()
+
+
+async def test_the_folder_of_the_file_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'new' / 'store.db'}")
+    await store.start()
+    await store.close()
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
