@@ -29,6 +29,7 @@ from loadtest.servers import free_ports
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DEPARTMENT: Final = "meteorology"
 _CITY: Final = "500000000000"
+_BATCHES_IN_HAND: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ def lay_out(folder: Path, *, store: str | None, transport: str | None, prefix: s
         },
         # Never used: the last mile of a load test is a channel that answers at once.
         "channels": {"sms": {"password": secrets.token_hex(4)}},
-        "workers": {"sms": {"concurrency_urgent": 16}},
+        # Batches wait for commits, not for a far end: the more are in hand, the more share a commit.
+        "workers": {"sms": {"concurrency_urgent": _BATCHES_IN_HAND}},
     }
     if prefix is not None:
         config["queue_prefix"] = prefix
