@@ -63,9 +63,7 @@ async def run(args: argparse.Namespace) -> Result:
     """Measure, then run the control arm on the same machine. Raises LoadTestError."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fenghuo-loadtest-")))
-        # PostgreSQL's user must be able to reach its own folder below this one.
-        folder.chmod(0o711)
-        lent = None if args.embedded else await _servers(args, folder, stack)
+        lent = None if args.embedded else await _servers(args, stack)
         described = machine.describe(**(lent.versions if lent else {}))
         measured = await _measure(args, folder, lent)
         say(f"control arm: {args.sample:,} recipients, one message, row and receipt for each …")
@@ -77,14 +75,14 @@ async def run(args: argparse.Namespace) -> Result:
     return Result(SCENARIO.name, measured, ordinary, round(ratio, 1), described)
 
 
-async def _servers(args: argparse.Namespace, folder: Path, stack: AsyncExitStack) -> Servers:
+async def _servers(args: argparse.Namespace, stack: AsyncExitStack) -> Servers:
     amqp, database = args.amqp, args.database
     if database is None:
         say("starting a private PostgreSQL …")
-        database = await stack.enter_async_context(servers.postgres(folder / "postgres"))
+        database = await stack.enter_async_context(servers.postgres())
     if amqp is None:
         say("starting a private RabbitMQ …")
-        amqp = await stack.enter_async_context(servers.rabbitmq(folder / "rabbitmq"))
+        amqp = await stack.enter_async_context(servers.rabbitmq())
     connection = await asyncpg.connect(database)
     try:
         version = connection.get_server_version()

@@ -13,7 +13,9 @@ import secrets
 import shutil
 import signal
 import socket
-from asyncio.subprocess import DEVNULL, Process
+import subprocess
+import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,27 +43,22 @@ def free_ports(count: int) -> list[int]:
 
 
 @asynccontextmanager
-async def postgres(folder: Path) -> AsyncIterator[str]:
+async def postgres() -> AsyncIterator[str]:
     """The address of a PostgreSQL that runs until the block ends. Raises LoadTestError."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     found = programs[-1] if programs else shutil.which("initdb")
     if found is None:
         raise LoadTestError("PostgreSQL is not installed; give --database URL")
     bin_ = Path(found).resolve().parent
-    folder.mkdir(parents=True)
+    folder = Path(tempfile.mkdtemp(prefix="fenghuo-load-postgres-"))
     who = _somebody(folder)
     (port,) = free_ports(1)
-    initdb = await asyncio.create_subprocess_exec(
-        *(bin_ / "initdb", "-D", folder / "data", "-U", "fenghuo", "-A", "trust", "-E", "UTF8", "--locale=C"),
-        cwd=folder,
-        stdout=DEVNULL,
-        **who,
-    )
-    if await initdb.wait():
-        raise LoadTestError("initdb failed")
+    initdb = [bin_ / "initdb", "-D", folder / "data", "-U", "fenghuo", "-A", "trust", "-E", "UTF8", "--locale=C"]
+    if await asyncio.to_thread(_start(initdb, folder / "log", cwd=folder, **who).wait):
+        raise LoadTestError(f"initdb failed:\n{_end_of(folder / 'log')}")
     options = (f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}")
     command = [bin_ / "postgres", "-D", folder / "data", *(part for own in options for part in ("-c", own))]
-    server = await _start(command, folder / "log", cwd=folder, **who)
+    server = _start(command, folder / "log", cwd=folder, **who)
     url = f"postgresql://fenghuo@127.0.0.1:{port}/postgres"
 
     async def answers() -> None:
@@ -72,15 +69,16 @@ async def postgres(folder: Path) -> AsyncIterator[str]:
         yield url
     finally:
         await _end(server, signal.SIGINT)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager
-async def rabbitmq(folder: Path) -> AsyncIterator[str]:
+async def rabbitmq() -> AsyncIterator[str]:
     """The address of a RabbitMQ that runs until the block ends. Raises LoadTestError."""
     launcher = shutil.which("/usr/lib/rabbitmq/bin/rabbitmq-server") or shutil.which("rabbitmq-server")
     if launcher is None:
         raise LoadTestError("RabbitMQ is not installed; give --amqp URL")
-    folder.mkdir(parents=True)
+    folder = Path(tempfile.mkdtemp(prefix="fenghuo-load-rabbitmq-"))
     port, distribution, epmd_port = free_ports(3)
     for name, text in (
         ("env.conf", ""),
@@ -106,8 +104,8 @@ async def rabbitmq(folder: Path) -> AsyncIterator[str]:
         "RUNNING_UNDER_SYSTEMD": "true",
     }
     console = folder / "console.log"
-    mapper = await _start(["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], console, env=environment)
-    server = await _start([launcher], console, cwd=folder, env=environment)
+    mapper = _start(["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], console, env=environment)
+    server = _start([launcher], console, cwd=folder, env=environment)
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
 
     async def answers() -> None:
@@ -119,39 +117,42 @@ async def rabbitmq(folder: Path) -> AsyncIterator[str]:
     finally:
         await _end(server, signal.SIGTERM)
         await _end(mapper, signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start(command: list[Any], log: Path, **how: Any) -> Process:
+def _start(command: list[Any], log: Path, **how: Any) -> subprocess.Popen[bytes]:
+    # Not by the event loop: uvloop starts nothing under another user.
     with log.open("ab") as output:
-        return await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=output, stderr=output, start_new_session=True, **how
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **how
         )
 
 
-async def _until(answers: Callable[[], Awaitable[None]], server: Process, log: Path) -> None:
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            while server.returncode is None:
-                try:
-                    await answers()
-                except (OSError, asyncpg.PostgresError, aio_pika.exceptions.AMQPError):
-                    await asyncio.sleep(0.2)
-                else:
-                    return
-    except TimeoutError:
-        pass
-    raise LoadTestError(f"a server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+async def _until(answers: Callable[[], Awaitable[None]], server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            await answers()
+        except (OSError, TimeoutError, asyncpg.PostgresError, aio_pika.exceptions.AMQPError):
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise LoadTestError(f"a server did not start:\n{_end_of(log)}")
 
 
-async def _end(server: Process, number: signal.Signals) -> None:
+async def _end(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Ask the server to go, then end whatever is left of its session."""
     with contextlib.suppress(ProcessLookupError):
         server.send_signal(number)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(server.wait(), _STOP_SECONDS)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await asyncio.to_thread(server.wait, _STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-    await server.wait()
+    await asyncio.to_thread(server.wait)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
 
 
 def _somebody(folder: Path) -> Mapping[str, Any]:

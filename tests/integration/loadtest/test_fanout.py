@@ -9,11 +9,12 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from broker.store.sql import open_store
 from broker.types import ChannelName
-from loadtest import machine, plots, report
+from loadtest import control, machine, plots, report, servers
 from loadtest.fanout import SCENARIO
 from loadtest.scenario import LoadTestError, Result, Scenario, Variant
 from loadtest.world import fill, lay_out, red_alert
@@ -85,6 +86,19 @@ async def test_fanout_on_servers_has_a_process_for_each_role_and_leaves_nothing_
     ):
         statement = f"DO $$ BEGIN ASSERT (SELECT count(*) FROM {table} WHERE {column} LIKE '{name}') = 0; END $$"
         await asyncio.to_thread(postgres.run_sql, database, statement)
+
+
+async def test_private_servers_answer_and_are_gone_afterwards() -> None:
+    async with servers.postgres() as url:
+        connection = await asyncpg.connect(url)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+    with pytest.raises(OSError):
+        await asyncpg.connect(url)
+    async with servers.rabbitmq() as url:
+        assert await control.rabbit_version(url)
+    with pytest.raises(OSError):
+        await control.rabbit_version(url)
 
 
 async def test_a_number_that_is_none_is_misuse() -> None:
