@@ -89,7 +89,7 @@ async def _servers(args: argparse.Namespace, stack: AsyncExitStack) -> Servers:
     finally:
         await connection.close()
     rabbit = await control.rabbit_version(amqp)
-    return Servers(amqp, database, {"postgresql": f"{version.major}.{version.minor}", "rabbitmq": rabbit})
+    return Servers(amqp, database, {"postgresql": f"{version.major}.{version.micro}", "rabbitmq": rabbit})
 
 
 async def _measure(args: argparse.Namespace, folder: Path, lent: Servers | None) -> dict[str, Any]:

@@ -109,6 +109,8 @@ async def rabbitmq() -> AsyncIterator[str]:
     url = f"amqp://guest:guest@127.0.0.1:{port}/"
 
     async def answers() -> None:
+        # A bare connection first: the client writes to the log for each one that is refused.
+        (await asyncio.open_connection("127.0.0.1", port))[1].close()
         await (await aio_pika.connect(url, timeout=3)).close()
 
     try:
