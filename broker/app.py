@@ -135,7 +135,7 @@ class App:
         settings = self.settings
         owner = f"{socket.gethostname()}-{os.getpid()}"
         if settings.embedded:
-            self._stack.enter_context(_alone(settings.data))
+            self._stack.enter_context(alone(settings.data / "lock"))
         store = self._store = open_store(settings.store)
         await store.start()
         self._stack.push_async_callback(store.close)
@@ -309,16 +309,15 @@ def _nobody() -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[IO[str]]:
-    """Hold the data folder's lock. Raises ConfigError if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+def alone(lock: Path) -> Iterator[IO[str]]:
+    """Hold a lock file. Raises ConfigError if another process has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = "another embedded broker runs on this data folder"
-            raise ConfigError([Problem(str(folder), "data.locked", message)]) from error
-        yield lock
+            raise ConfigError([Problem(str(lock), "data.locked", "another process runs on this data")]) from error
+        yield held
 
 
 async def serve(

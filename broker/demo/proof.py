@@ -20,6 +20,7 @@ from broker.store.contract import Store
 from broker.store.records import AlertRecord
 from broker.types import CHANNELS, AlertState, ChannelName
 
+_ALERTS = 10_000
 _LOST = ("failed", "withheld", "expired")
 
 
@@ -101,7 +102,8 @@ class Prover:
             if record.state is not AlertState.COMPLETED:
                 proof.disagreements.append(f"{title}: ended {record.state}, not completed: {record.reason or ''}")
         for channel in CHANNELS:
-            heard = await self._heard(channel, list(ours), proof)
+            heard = await self._heard(channel, proof)
+            proof.repeats += sum(sum(each.received.values()) - len(each.received) for each in heard.values())
             for result in proof.alerts:
                 await self._compare(channel, result, heard.get(result.record.id, _Heard()), proof)
         return proof
@@ -154,7 +156,6 @@ class Prover:
             say(f"{title}: {len(outside)} outside the area received it")
         _same(proof, f"{title}: delivered", delivered, heard.delivered)
         _same(proof, f"{title}: presented", presented, heard.presented)
-        proof.repeats += sum(heard.received.values()) - len(heard.received)
 
     async def _read_registry(self, channel: ChannelName) -> None:
         rows: list[Row] = []
@@ -169,10 +170,13 @@ class Prover:
             addresses.update(zip(ids, (address.decode() for address in opened.tolist()), strict=True))
         self._rows[channel], self._addresses[channel] = rows, addresses
 
-    async def _heard(self, channel: ChannelName, alerts: list[str], proof: Proof) -> dict[str, _Heard]:
-        """What the channel's far end heard, by alert; messages that belong to none of ours are disagreements."""
+    async def _heard(self, channel: ChannelName, proof: Proof) -> dict[str, _Heard]:
+        """What the channel's far end heard, by alert, of all that the store knows; anything else is a disagreement.
+
+        Others may have posted to the demo while it ran. Oldest last, so that the demo's own words stay its own.
+        """
         alert_of: dict[str, str] = {}
-        for alert in alerts:
+        for alert in [record.id for record in await self._store.alerts(limit=_ALERTS)]:
             if channel is ChannelName.SMS:
                 renditions = await self._store.renditions(alert)
                 texts = (str(item.content["text"]) for item in renditions if item.channel is ChannelName.SMS)

@@ -19,7 +19,7 @@ import aiohttp
 from rich.console import Console
 
 from broker import logs
-from broker.app import App, all_roles
+from broker.app import App, all_roles, alone
 from broker.clock import now_ms
 from broker.dashboard.accounts import new_person
 from broker.demo import farends, show, warden
@@ -95,6 +95,9 @@ class Demo:
 
     async def _run(self, stop: asyncio.Event) -> int:
         say = self.console.print
+        # Beside the folder, which is removed when its demo has ended: never under a demo that still runs.
+        folder = self.layout.folder
+        self._stack.enter_context(alone(folder.parent / f".{folder.name}.lock"))
         if self.layout.finished.exists():
             shutil.rmtree(self.layout.folder)
         resumed = self.layout.config.exists()
@@ -135,11 +138,12 @@ class Demo:
         show.result(self.console, proof)
         if self.options.json:
             print(json.dumps(as_json(proof), ensure_ascii=False), flush=True)  # noqa: T201
-        if proof.good:
-            self.layout.finished.touch()
         if not self.options.once:
             show.next_steps(self.console, url, dashboard, password, self.layout)
             await stop.wait()
+        if proof.good:
+            # Only now: until here a killed demo must find everything again, also what others posted to it.
+            self.layout.finished.touch()
         return 0 if proof.good else 1
 
     async def _leave(self, corner: Corner, database: str, amqp: str) -> None:

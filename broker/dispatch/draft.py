@@ -147,7 +147,11 @@ class Draft:
     def holders(self) -> int:
         """How many people, households and places are reached, each counted once over all channels."""
         parts = [self.index.channels[cut.channel].holders[cut.positions] for cut in self.cuts]
-        return len(np.unique(np.concatenate(parts))) if parts else 0
+        if not parts:
+            return 0
+        # Sorting and counting the steps: np.unique takes many times as long for the same answer.
+        everybody = np.sort(np.concatenate(parts))
+        return 1 + int(np.count_nonzero(everybody[1:] != everybody[:-1])) if len(everybody) else 0
 
     async def freeze(self, first_batch: int, first_rendition: int, pages: PageSource, keyring: Keyring) -> Plan:
         """The plan with ids and sealed addresses, every registry page opened once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from broker import logs
@@ -21,6 +22,9 @@ from broker.store.contract import Store
 from broker.store.records import AlertEvent, AlertRecord, TokenRecord
 from broker.types import AlertState
 
+_DAY_MS: Final = 86_400_000
+_OLDEST_MS: Final = _DAY_MS
+_LONGEST_MS: Final = 31 * _DAY_MS
 _MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
     "application/cap+xml": "xml",
     "application/xml": "xml",
@@ -61,6 +65,7 @@ class Intake:
         alert = self._understood(body, form, received)
         department = self._departments.get(token.department)
         denied, unclear = self._authority.problems(alert, department)
+        unclear += _untimely(alert, received)
         if unclear or denied:
             raise InputRefused(denied + unclear, status=403 if denied and not unclear else 422)
         record = _record(alert, body, content_type, received, token)
@@ -108,6 +113,18 @@ def form_of(content_type: str) -> Literal["xml", "json"]:
 def highest(parts: list[Segment]) -> Segment:
     """The segment with the highest level; the first of equals."""
     return max(parts, key=lambda part: 0 if part.level is None else part.level.rank)
+
+
+def _untimely(alert: Alert, received: int) -> Iterator[Problem]:
+    """Times that no fresh warning has: a message out of an archive, or one that would stand for months."""
+    sent = to_ms(alert.sent.instant)
+    if sent < received - _OLDEST_MS:
+        message = f"sent more than {_OLDEST_MS // _DAY_MS} day ago: a new warning has a new time"
+        yield Problem("/alert/sent", "intake.sent.old", message, alert.sent.text)
+    for number, info in enumerate(alert.infos, 1):
+        if info.expires is not None and to_ms(info.expires.instant) > max(sent, received) + _LONGEST_MS:
+            message = f"a warning may stand for {_LONGEST_MS // _DAY_MS} days at most"
+            yield Problem(f"/alert/info[{number}]/expires", "intake.expires.far", message, info.expires.text)
 
 
 def _record(alert: Alert, body: bytes, content_type: str, received: int, token: TokenRecord) -> AlertRecord:

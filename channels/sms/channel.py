@@ -249,9 +249,16 @@ class SmsChannel:
             self._tracker.load(batch, ordinals, ids)
 
 
+_LONGEST_VALIDITY_MS: Final = 30 * 86_400_000
+
+
 def absolute_time(at: int) -> str:
-    """UTC milliseconds as an absolute time of SMPP 3.4 §7.1.1, rounded down to a tenth of a second."""
-    instant = from_ms(at)
+    """UTC milliseconds as an absolute time of SMPP 3.4 §7.1.1, rounded down to a tenth of a second.
+
+    Its year has two digits, which message centres read as the nearest: what lies further ahead is cut to the
+    longest time that they keep messages for anyway.
+    """
+    instant = from_ms(min(at, now_ms() + _LONGEST_VALIDITY_MS))
     return f"{instant:%y%m%d%H%M%S}{instant.microsecond // 100_000}00+"
 
 

@@ -73,6 +73,10 @@ _ALERT = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
+_SENT = datetime.now(UTC) - timedelta(minutes=1)
+"""One for the whole run: the same arguments must give the same bytes, also a second later."""
+
+
 def alert_xml(
     identifier: str = "50011741600000_20260618093000",
     *,
@@ -82,7 +86,7 @@ def alert_xml(
     lasts: timedelta = timedelta(hours=6),
 ) -> str:
     """A valid warning of the Hechuan station, sent a minute ago."""
-    sent = (sent or datetime.now(UTC) - timedelta(minutes=1)).astimezone(BEIJING).replace(microsecond=0)
+    sent = (sent or _SENT).astimezone(BEIJING).replace(microsecond=0)
     return _ALERT.format(
         identifier=identifier,
         sender=sender,

@@ -25,7 +25,10 @@ async def test_every_screen_holds_and_shows_its_items_once_and_reports_it(stage:
     await stage.until(lambda: len(stage.arrivals()) == 55 and min(stage.arrivals().values()) == 2)
     expected = {(screen, f"1:{ordinal}") for ordinal, screen in enumerate(SCREENS[:30])}
     expected |= {(screen, f"2:{ordinal}") for ordinal, screen in enumerate(SCREENS[20:45])}
-    for event in ("received", "delivered", "presented"):
+    events = ("received", "delivered", "presented")
+    # The log may be a moment behind what was reported.
+    await stage.until(lambda: all(len(stage.logged(event)) >= len(expected) for event in events))
+    for event in events:
         assert stage.logged(event) == dict.fromkeys(expected, 1)
     simulator.terminate()
     assert await asyncio.wait_for(simulator.wait(), 10) == 0
