@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from broker.clock import from_ms, now_ms
 from broker.errors import ChannelError
 from channels.channel import ChannelContext
 from channels.sms.channel import SmsChannel, absolute_time
@@ -87,3 +88,8 @@ def test_a_simulator_does_not_add_to_a_file_that_is_not_its_log(tmp_path: Path) 
 @pytest.mark.parametrize("option", [("--undeliverable", "1.5"), ("--rate", "-1"), ("--receipt-form", "fax")])
 def test_a_simulator_refuses_options_that_make_no_sense(option: tuple[str, str]) -> None:
     assert _simulate(*option, password="geheim12").returncode == 2
+
+
+def test_an_expiry_whose_year_two_digits_cannot_tell_is_cut_to_what_message_centres_keep() -> None:
+    thirty_days = now_ms() + 30 * 86_400_000
+    assert absolute_time(3_944_678_400_000)[:6] == f"{from_ms(thirty_days):%y%m%d}"
