@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,22 +23,11 @@ from typing import Any, Final
 import aio_pika
 import asyncpg
 
+from broker.ports import free_ports
 from loadtest.scenario import LoadTestError
 
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 30.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for sock in held:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in held]
-    finally:
-        for sock in held:
-            sock.close()
 
 
 @asynccontextmanager

@@ -19,12 +19,12 @@ from broker.dashboard.accounts import new_person
 from broker.demo.world import DUTY_GROUP, PUBLIC_GROUP, Names, Size, build
 from broker.geo.regions import Regions
 from broker.intake import tokens
+from broker.ports import free_ports
 from broker.privately import write_private
 from broker.sealing import Keyring
 from broker.settings import Settings
 from broker.store.contract import Store
 from broker.types import ChannelName, Kind
-from loadtest.servers import free_ports
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DEPARTMENT: Final = "meteorology"

@@ -21,7 +21,7 @@ from broker.demo.servers import Corner
 from broker.demo.world import DUTY_GROUP, PUBLIC_GROUP, SEED, Names, Size, build
 from broker.geo.regions import Regions
 from broker.mqtt.access import Account, Accounts, Login
-from broker.mqtt.mosquitto import free_port
+from broker.ports import free_port
 from broker.privately import write_private
 from broker.sealing import Keyring
 from broker.settings import Settings

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from typing import Final
 from broker.errors import ConfigError, Problem
 from broker.mqtt.access import Login
 from broker.mqtt.embedded import MqttError
+from broker.ports import free_port
 
 ITERATIONS: Final = 101
 """Rounds of PBKDF2, Mosquitto's own default; the passwords are 256 random bits and need no stretching."""
@@ -95,13 +95,6 @@ def write_configuration(folder: Path, logins: Iterable[Login], *, port: int, hos
 def program() -> str | None:
     """Where mosquitto is installed, if it is."""
     return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:

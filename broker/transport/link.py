@@ -131,12 +131,12 @@ class Link:
                 log.info("reconnected", link=self._name)
 
     async def _connect(self) -> AbstractConnection:
-        connection = await aio_pika.connect(
-            self._url,
-            timeout=self._timeout,
-            heartbeat=self._heartbeat,
-            client_properties={"connection_name": self._name},
-        )
+        # The timeout is ours: for its own, the client library makes the attempt a task, and when a failure meets
+        # our cancellation nobody reads that task's error.
+        async with asyncio.timeout(self._timeout):
+            connection = await aio_pika.connect(
+                self._url, heartbeat=self._heartbeat, client_properties={"connection_name": self._name}
+            )
 
         def lost(_: object, error: BaseException | None) -> None:
             if self._connection is connection:

@@ -24,7 +24,7 @@ from broker.clock import now_ms
 from broker.errors import NotFound
 from broker.ledger.arrays import LedgerRow, Receipts
 from broker.ledger.state import ARRIVAL_SHIFT, Arrival
-from broker.mqtt.mosquitto import free_port
+from broker.ports import free_port
 from broker.sealing import pack
 from broker.store.records import RenditionRecord
 from broker.types import ChannelName, Lane

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from broker.mqtt.access import Account, Accounts, Login
-from broker.mqtt.mosquitto import Mosquitto, free_port
+from broker.mqtt.mosquitto import Mosquitto
+from broker.ports import free_port
 
 
 class MqttServer(Protocol):

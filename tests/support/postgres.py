@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,8 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
+
+from broker.ports import free_port
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 _START_SECONDS = 60.0
@@ -69,9 +70,7 @@ class PrivateServer:
         self._data = self._root / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged()
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            self.port = int(held.getsockname()[1])
+        self.port = free_port()
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ import aiohttp
 import psutil
 import yaml
 
-from tests.support.rabbitmq import free_ports
+from broker.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 110.0

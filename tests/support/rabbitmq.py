@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 import aiormq
 import psutil
 
+from broker.ports import free_ports
+
 _LAUNCHERS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
@@ -32,18 +34,6 @@ _STOP_SECONDS = 20.0
 
 class NoServer(RuntimeError):
     """No RabbitMQ is installed or it did not start."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for sock in held:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in held]
-    finally:
-        for sock in held:
-            sock.close()
 
 
 def launcher() -> str:

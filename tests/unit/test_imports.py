@@ -22,6 +22,7 @@ GROUND = {
         "logs",
         "metrics",
         "mqtt",
+        "ports",
         "privately",
         "sealing",
         "store",
