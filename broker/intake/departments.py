@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from broker.errors import ConfigError, NotFound, Problem
 from broker.geo.events import is_pattern, pattern_covers
@@ -28,6 +28,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SignatureRule(_Strict):
+    """What a department's signatures must be (CAP 1.2, 3.3.2.1: enveloped XML signatures)."""
+
+    required: bool = False
+    """Whether an alert without a signature is refused."""
+    certificates: tuple[Path, ...] = ()
+    """PEM files of the certificates whose keys sign for the department; relative ones from the file's folder."""
+
+    @model_validator(mode="after")
+    def _verifiable(self) -> Self:
+        if self.required and not self.certificates:
+            raise ValueError("signatures are required, but no certificate is named to verify them with")
+        return self
+
+
 class Department(_Strict):
     """One issuer and its authority. What is not listed is not allowed."""
 
@@ -46,6 +61,7 @@ class Department(_Strict):
     posture: Literal["strict"] = "strict"
     release: dict[Level, ReleaseMode] = Field(default_factory=dict)
     """By level; a level that is not named needs a second person."""
+    signature: SignatureRule = SignatureRule()
 
     @field_validator("events")
     @classmethod
@@ -97,8 +113,10 @@ class Departments:
 
     @classmethod
     def load(cls, path: Path) -> Departments:
-        """From a YAML file. Raises ConfigError."""
-        return cls(load_yaml(path, _File).departments, str(path))
+        """From a YAML file; the certificates' paths are taken from its folder. Raises ConfigError."""
+        folder = path.resolve().parent
+        listed = load_yaml(path, _File).departments
+        return cls(tuple(_resolved(department, folder) for department in listed), str(path))
 
     def __iter__(self) -> Iterator[Department]:
         """In the order of the file."""
@@ -111,6 +129,12 @@ class Departments:
         except KeyError:
             known = ", ".join(self._by_id)
             raise NotFound(f"no department {department!r}; there are {known}") from None
+
+
+def _resolved(department: Department, folder: Path) -> Department:
+    rule = department.signature
+    certificates = tuple((folder / path).resolve() for path in rule.certificates)
+    return department.model_copy(update={"signature": rule.model_copy(update={"certificates": certificates})})
 
 
 def _significant(code: str) -> str:

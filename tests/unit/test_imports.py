@@ -25,6 +25,7 @@ GROUND = {
         "ports",
         "privately",
         "sealing",
+        "signing",
         "store",
         "transport",
         "types",
