@@ -12,7 +12,7 @@ from lxml import etree
 from broker.cap import names
 from broker.cap.build import tree_of
 from broker.cap.collector import Collector
-from broker.cap.findings import Posture
+from broker.cap.findings import Finding, Posture
 from broker.cap.limits import Limits
 from broker.cap.model import Alert
 from broker.cap.tree import Node, Parsed
@@ -82,6 +82,39 @@ def parse_xml(data: bytes, *, limits: Limits | None = None) -> Parsed:
         collector.add(refused.rule, refused.place, str(refused), refused.value)
     parsed.findings = collector.result()
     return parsed
+
+
+def safe_root(data: bytes, limits: Limits) -> tuple[etree._Element | None, list[Finding]]:
+    """Parse XML of any vocabulary under the same guards as `parse_xml`; never raises for what is in `data`.
+
+    The outermost element, or None with findings that say why. For formats that are not CAP but come from
+    outside just as CAP does: size, encoding, document type declaration, depth and number of elements are
+    all looked at here.
+    """
+    collector = Collector(Posture.STRICT, limits.max_findings)
+    root = None
+    try:
+        root = _parse(_decode(data, limits), collector)
+        if root is not None:
+            _refuse_excess(root, limits)
+    except _RefusedError as refused:
+        root = None
+        collector.add(refused.rule, refused.place, str(refused), refused.value)
+    return root, collector.result()
+
+
+def _refuse_excess(root: etree._Element, limits: Limits) -> None:
+    """Count elements and depth without recursion, before anything walks the tree by recursion."""
+    elements, depth, level = 0, 0, [root]
+    while level:
+        depth += 1
+        elements += len(level)
+        if elements > limits.max_elements:
+            raise _RefusedError("cap.elements", f"the message has more than {limits.max_elements} elements")
+        if depth > limits.max_depth:
+            message = f"elements are nested more than {limits.max_depth} deep"
+            raise _RefusedError("cap.depth", message, place=f"line {_line(level[0])}")
+        level = [child for element in level for child in element if isinstance(child.tag, str)]
 
 
 def _decode(data: bytes, limits: Limits) -> str:
