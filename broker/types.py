@@ -47,5 +47,31 @@ class AlertState(StrEnum):
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    """An Update took its place: what had not gone out yet does not go out any more."""
     STOPPED = "stopped"
     """Its area or policy could not be resolved: nothing was sent, a person must look."""
+
+
+OVER: Final = (AlertState.CANCELLED, AlertState.SUPERSEDED)
+"""States in which workers send nothing more of an alert."""
+
+
+class Realm(StrEnum):
+    """Which world a credential belongs to: never both, so that a drill cannot be posted live by a slip."""
+
+    LIVE = "live"
+    DRILL = "drill"
+
+
+class Phase(StrEnum):
+    """What a rendition says to its readers."""
+
+    WARNING = "warning"
+    """A warning that is new to them."""
+    UPDATE = "update"
+    """They were told before; this replaces it."""
+    CLEAR = "clear"
+    """They were told before, and the updated warning no longer concerns them."""
+    CANCEL = "cancel"
+    """They were told before, and the warning is taken back."""

@@ -9,18 +9,24 @@ from broker.types import AlertState
 S = AlertState
 
 MOVES: Final[dict[AlertState, tuple[AlertState, ...]]] = {
-    S.RECEIVED: (S.AWAITING_RELEASE, S.RELEASED, S.REJECTED, S.STOPPED, S.EXPIRED),
-    S.AWAITING_RELEASE: (S.RELEASED, S.REJECTED, S.CANCELLED, S.EXPIRED),
-    S.RELEASED: (S.PLANNED, S.STOPPED, S.CANCELLED, S.EXPIRED),
-    S.PLANNED: (S.SENDING, S.COMPLETED, S.CANCELLED),
-    S.SENDING: (S.COMPLETED, S.CANCELLED),
-    S.COMPLETED: (),
+    S.RECEIVED: (S.AWAITING_RELEASE, S.RELEASED, S.REJECTED, S.STOPPED, S.CANCELLED, S.SUPERSEDED, S.EXPIRED),
+    S.AWAITING_RELEASE: (S.RELEASED, S.REJECTED, S.CANCELLED, S.SUPERSEDED, S.EXPIRED),
+    S.RELEASED: (S.PLANNED, S.COMPLETED, S.STOPPED, S.CANCELLED, S.SUPERSEDED, S.EXPIRED),
+    S.PLANNED: (S.SENDING, S.COMPLETED, S.CANCELLED, S.SUPERSEDED),
+    S.SENDING: (S.COMPLETED, S.CANCELLED, S.SUPERSEDED),
+    S.COMPLETED: (S.SENDING, S.CANCELLED, S.SUPERSEDED),
+    S.SUPERSEDED: (S.CANCELLED,),
     S.REJECTED: (),
     S.CANCELLED: (),
     S.EXPIRED: (),
     S.STOPPED: (),
 }
-"""From each state, where an alert may go. `stopped` is an end: the department posts a mended alert."""
+"""From each state, where an alert may go.
+
+`released → completed` is for messages that reach nobody by their nature (Ack, Error, System); `completed → sending`
+is for a later round; `superseded → cancelled` because a Cancel ends the whole chain. `stopped` is an end: the
+department posts a mended alert.
+"""
 
 
 def allowed_from(state: AlertState) -> tuple[AlertState, ...]:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.store import schema
 from broker.store.part import Part
 from broker.store.records import PersonRecord, TokenRecord
+from broker.types import Realm
 
 
 class SqlAccounts(Part):
@@ -25,6 +26,7 @@ class SqlAccounts(Part):
             "created": token.created,
             "expires": token.expires,
             "revoked": token.revoked,
+            "realm": str(token.realm),
         }
 
         async def work(conn: AsyncConnection) -> None:
@@ -81,5 +83,12 @@ class SqlAccounts(Part):
 
 def _token(row: sa.Row[Any]) -> TokenRecord:
     return TokenRecord(
-        row.id, row.department, bytes(row.digest), tuple(row.scopes), row.created, row.expires, row.revoked
+        row.id,
+        row.department,
+        bytes(row.digest),
+        tuple(row.scopes),
+        row.created,
+        row.expires,
+        row.revoked,
+        Realm(row.realm),
     )

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.errors import NotFound
 from broker.store import schema
 from broker.store.part import Part
-from broker.store.records import AlertEvent, AlertRecord
+from broker.store.records import AlertEvent, AlertRecord, ReferenceRecord
 from broker.types import AlertState
 
 _FIELDS: Final = tuple(field.name for field in fields(AlertRecord))
@@ -27,7 +27,9 @@ _STAMPS: Final = {
 class SqlAlerts(Part):
     """See broker.store.contract.Alerts."""
 
-    async def add_alert(self, alert: AlertRecord, event: AlertEvent) -> AlertRecord:
+    async def add_alert(
+        self, alert: AlertRecord, event: AlertEvent, references: Sequence[ReferenceRecord] = ()
+    ) -> AlertRecord:
         """Keep it, or return the one with the same identity."""
         table = schema.alerts
         same = (
@@ -40,9 +42,11 @@ class SqlAlerts(Part):
             added = (await conn.execute(self._db.insert_new(table, _row(alert)))).first()
             if added is not None:
                 await record_event(conn, event)
+                if references:
+                    await conn.execute(sa.insert(schema.alert_references), _reference_rows(references))
                 return alert
             present = (await conn.execute(_select().where(same))).one()
-            return _alert(present)
+            return alert_of(present)
 
         return await self._db.write(work)
 
@@ -52,7 +56,7 @@ class SqlAlerts(Part):
             row = (await conn.execute(_select().where(schema.alerts.c.id == alert))).first()
         if row is None:
             raise NotFound(f"no alert {alert}")
-        return _alert(row)
+        return alert_of(row)
 
     async def alert_by_digest(self, digest: bytes) -> AlertRecord | None:
         """The first alert whose body has this SHA-256."""
@@ -60,31 +64,34 @@ class SqlAlerts(Part):
         query = _select().where(table.c.digest == digest).order_by(table.c.id).limit(1)
         async with self._db.read() as conn:
             row = (await conn.execute(query)).first()
-        return None if row is None else _alert(row)
+        return None if row is None else alert_of(row)
 
     async def alerts(
         self, *, states: Sequence[AlertState] = (), limit: int = 100, before: str | None = None
     ) -> list[AlertRecord]:
         """Newest first, without the body."""
         table = schema.alerts
-        columns = [
-            sa.literal(b"", sa.LargeBinary).label("body") if name == "body" else table.c[name] for name in _FIELDS
-        ]
-        query = sa.select(*columns).order_by(table.c.id.desc()).limit(limit)
+        query = sa.select(*brief_columns()).order_by(table.c.id.desc()).limit(limit)
         if states:
             query = query.where(table.c.state.in_([str(state) for state in states]))
         if before is not None:
             query = query.where(table.c.id < before)
         async with self._db.read() as conn:
-            return [_alert(row) for row in await conn.execute(query)]
+            return [alert_of(row) for row in await conn.execute(query)]
 
     async def move_alert(
-        self, alert: str, allowed_from: Sequence[AlertState], event: AlertEvent, *, reason: str | None = None
+        self,
+        alert: str,
+        allowed_from: Sequence[AlertState],
+        event: AlertEvent,
+        *,
+        reason: str | None = None,
+        preview: str | None = None,
     ) -> bool:
         """Compare-and-set; raises NotFound if there is no such alert at all."""
 
         async def work(conn: AsyncConnection) -> bool:
-            if await move(conn, alert, allowed_from, event, reason=reason):
+            if await move(conn, alert, allowed_from, event, reason=reason, preview=preview):
                 return True
             if await conn.scalar(sa.select(schema.alerts.c.id).where(schema.alerts.c.id == alert)) is None:
                 raise NotFound(f"no alert {alert}")
@@ -114,14 +121,16 @@ async def move(
     event: AlertEvent,
     *,
     reason: str | None = None,
+    preview: str | None = None,
+    round: int | None = None,  # noqa: A002 - the domain's word, and the column's name
 ) -> bool:
     """Within a write: set the alert's state if it is one of `allowed_from`, and record the event."""
     table = schema.alerts
     values: dict[str, Any] = {"state": str(event.state)}
     if event.state in _STAMPS:
         values[_STAMPS[event.state]] = event.at
-    if reason is not None:
-        values["reason"] = reason
+    given = {"reason": reason, "preview": preview, "round": round}
+    values |= {name: value for name, value in given.items() if value is not None}
     allowed = [str(state) for state in allowed_from]
     done = await conn.execute(
         sa.update(table).where(table.c.id == alert, table.c.state.in_(allowed)).values(values)
@@ -141,11 +150,31 @@ def _row(alert: AlertRecord) -> dict[str, Any]:
     return {**asdict(alert), "state": str(alert.state)}
 
 
+def _reference_rows(references: Sequence[ReferenceRecord]) -> list[dict[str, Any]]:
+    return [
+        {
+            "alert": each.alert,
+            "position": position,
+            "sender": each.sender,
+            "identifier": each.identifier,
+            "sent": each.sent,
+        }
+        for position, each in enumerate(references)
+    ]
+
+
+def brief_columns() -> list[sa.ColumnElement[Any]]:
+    """The columns of an alert with an empty body, for listings."""
+    table = schema.alerts
+    return [sa.literal(b"", sa.LargeBinary).label("body") if name == "body" else table.c[name] for name in _FIELDS]
+
+
 def _select() -> sa.Select[Any]:
     return sa.select(*(schema.alerts.c[name] for name in _FIELDS))
 
 
-def _alert(row: sa.Row[Any]) -> AlertRecord:
+def alert_of(row: sa.Row[Any]) -> AlertRecord:
+    """The record of a row of `brief_columns`, or of all columns in that order."""
     values = dict(zip(_FIELDS, row, strict=True))
     values["state"] = AlertState(values["state"])
     return AlertRecord(**values)

@@ -14,7 +14,7 @@ from broker.ledger.arrays import Ordinals
 from broker.store import packing, schema
 from broker.store.dispatch import WORK_COLUMNS, work_rows
 from broker.store.part import Part, chunks
-from broker.store.records import Claim, FarIds, Work
+from broker.store.records import Claim, FarIds, OpenWork, Work
 from broker.store.statements import Prepared, now
 from broker.types import ChannelName
 
@@ -165,6 +165,63 @@ class SqlClaims(Part):
         )
         async with self._db.read() as conn:
             return int(await conn.scalar(query) or 0)
+
+    async def open_works(self, alert: str) -> list[OpenWork]:
+        """By batch and attempt."""
+        work, batches = schema.work, schema.batches
+        held = work.c.owner.is_not(None) & (work.c.lease_until > now())
+        query = (
+            sa.select(
+                *(work.c[name] for name in ("batch", "attempt", "taken", "low", "high")),
+                sa.func.coalesce(held, sa.false()),
+                work.c.ordinals,
+                work.c.retry,
+            )
+            .select_from(work.join(batches, batches.c.id == work.c.batch))
+            .where(batches.c.alert == alert, work.c.closed_at.is_(None))
+            .order_by(work.c.batch, work.c.attempt)
+        )
+        async with self._db.read() as conn:
+            return [
+                OpenWork(
+                    *row[:5],
+                    held=bool(row[5]),
+                    ordinals=packing.unpack_optional(row[6], packing.U2),
+                    retry=packing.unpack(row[7] or b"", packing.U2),
+                )
+                for row in await conn.execute(query)
+            ]
+
+    async def stop_work(self, works: Sequence[OpenWork]) -> int:
+        """Close those that stand as they were read and have no running lease."""
+        table = schema.work
+        statement = (
+            sa.update(table)
+            .where(
+                *_this,
+                table.c.taken == sa.bindparam("taken_"),
+                table.c.low == sa.bindparam("low_"),
+                table.c.high == sa.bindparam("high_"),
+                table.c.closed_at.is_(None),
+                table.c.lease_until.is_(None) | (table.c.lease_until <= now()),
+            )
+            .values(closed_at=now(), owner=None, lease_until=None)
+        )
+
+        async def work(conn: AsyncConnection) -> int:
+            closed = 0
+            for each in sorted(works, key=lambda one: (one.batch, one.attempt)):
+                values = {
+                    "batch_": each.batch,
+                    "attempt_": each.attempt,
+                    "taken_": each.taken,
+                    "low_": each.low,
+                    "high_": each.high,
+                }
+                closed += (await conn.execute(statement, values)).rowcount
+            return closed
+
+        return await self._db.write(work) if works else 0
 
 
 def _identity(claim: Claim) -> dict[str, Any]:

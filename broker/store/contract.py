@@ -17,10 +17,13 @@ from broker.store.records import (
     CounterRow,
     CurveRow,
     FarIds,
+    OpenWork,
     ParkedRecord,
     PersonRecord,
     Plan,
+    PreviewRecord,
     RecipientPage,
+    ReferenceRecord,
     RenditionRecord,
     TokenRecord,
     Work,
@@ -31,8 +34,10 @@ from broker.types import AlertState, ChannelName
 class Alerts(Protocol):
     """Accepted alerts, their states and the audit of their moves."""
 
-    async def add_alert(self, alert: AlertRecord, event: AlertEvent) -> AlertRecord:
-        """Keep `alert` durably, or return the one already there with the same identity.
+    async def add_alert(
+        self, alert: AlertRecord, event: AlertEvent, references: Sequence[ReferenceRecord] = ()
+    ) -> AlertRecord:
+        """Keep `alert` and what it refers to durably, or return the one already there with the same identity.
 
         The caller compares digests: same bytes are the same answer, other bytes a conflict.
         """
@@ -53,16 +58,52 @@ class Alerts(Protocol):
         ...
 
     async def move_alert(
-        self, alert: str, allowed_from: Sequence[AlertState], event: AlertEvent, *, reason: str | None = None
+        self,
+        alert: str,
+        allowed_from: Sequence[AlertState],
+        event: AlertEvent,
+        *,
+        reason: str | None = None,
+        preview: str | None = None,
     ) -> bool:
         """Compare-and-set the state to `event.state` and record the event; False if another got there first.
 
-        Sets `released`, `planned`, `completed` from the event's time for these states, and `reason` if given.
+        Sets `released`, `planned`, `completed` from the event's time for these states, and `reason` and `preview`
+        if given.
         """
+        ...
+
+    async def note_alert(self, event: AlertEvent) -> None:
+        """Add to the alert's history without a move. Raises NotFound."""
         ...
 
     async def alert_events(self, alert: str) -> list[AlertEvent]:
         """The alert's history, oldest first."""
+        ...
+
+    async def references(self, alert: str) -> list[ReferenceRecord]:
+        """What an alert refers to, in its order, each with its target if that was accepted by now."""
+        ...
+
+    async def referring(self, alert: str) -> list[AlertRecord]:
+        """The accepted messages that refer to this alert, oldest first, without `body`."""
+        ...
+
+    async def over(self, since: int) -> list[str]:
+        """Ids of the alerts in a state of broker.types.OVER that expire after `since`."""
+        ...
+
+    async def followers(self, since: int) -> list[AlertRecord]:
+        """Update and Cancel messages that are planned, sending or completed and expire after `since`, oldest
+        first, without `body`: those whose late rounds are still to be looked for."""
+        ...
+
+    async def add_preview(self, preview: PreviewRecord) -> None:
+        """Keep a preview; one with the same id is replaced."""
+        ...
+
+    async def preview(self, preview: str) -> PreviewRecord:
+        """One preview. Raises NotFound."""
         ...
 
 
@@ -108,6 +149,11 @@ class Dispatch(Protocol):
     async def commit_plan(self, plan: Plan, event: AlertEvent) -> bool:
         """In one transaction: released → planned, renditions, batches, first work rows (attempt 1), fresh
         ledger rows, `planned` counters. False (and nothing written) if the alert was no longer released."""
+        ...
+
+    async def commit_round(self, plan: Plan, event: AlertEvent) -> bool:
+        """The same for a later round of an alert that is planned, sending or completed; one that was completed is
+        sending again. False (and nothing written) unless the alert's last round is the one before `plan.round`."""
         ...
 
     async def unpublished(self, limit: int) -> list[Work]:
@@ -198,6 +244,14 @@ class Claims(Protocol):
         """How many of the alert's work rows are not closed."""
         ...
 
+    async def open_works(self, alert: str) -> list[OpenWork]:
+        """The alert's work rows that are not closed, by batch and attempt."""
+        ...
+
+    async def stop_work(self, works: Sequence[OpenWork]) -> int:
+        """Close those that nobody has claimed or moved since they were read; how many were closed."""
+        ...
+
 
 class Ledger(Protocol):
     """Ledger rows and what is derived from their changes."""
@@ -210,6 +264,10 @@ class Ledger(Protocol):
 
     async def ledger_row(self, batch: int) -> LedgerRow:
         """One row. Raises NotFound."""
+        ...
+
+    async def ledger_rows(self, batches: Sequence[int]) -> list[LedgerRow]:
+        """Several rows, in the order of `batches`. Raises NotFound if one is missing."""
         ...
 
     async def counters(self, alert: str) -> list[CounterRow]:

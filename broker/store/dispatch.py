@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.errors import NotFound
 from broker.store import packing, schema
-from broker.store.alerts import move
+from broker.store.alerts import move, record_event
 from broker.store.database import Row
 from broker.store.part import Part, chunks
 from broker.store.records import AlertEvent, BatchRecord, Plan, RenditionRecord, Work
@@ -34,7 +35,7 @@ _WORK: Final = ("batch", "attempt", "channel", "lane", "not_before", "ordinals")
 WORK_COLUMNS: Final = (*_WORK, "taken", "low", "high")
 """The columns of `work_rows`."""
 _LEDGER: Final = ("batch", "alert", "channel", "district", "received", "base", "size")
-_GOING_OUT: Final = (AlertState.PLANNED, AlertState.SENDING, AlertState.COMPLETED)
+GOING_OUT: Final = (AlertState.PLANNED, AlertState.SENDING, AlertState.COMPLETED)
 """States in which evidence of an alert's batches may still come."""
 
 
@@ -51,23 +52,45 @@ class SqlDispatch(Part):
 
     async def commit_plan(self, plan: Plan, event: AlertEvent) -> bool:
         """All of the plan, or nothing."""
-        strangers = {batch.alert for batch in plan.batches} | {rendition.alert for rendition in plan.renditions}
-        if strangers - {plan.alert}:
-            raise ValueError("a plan holds batches and renditions of its own alert only")
+        _refuse_strangers(plan)
 
         async def work(conn: AsyncConnection) -> bool:
-            if not await move(conn, plan.alert, [AlertState.RELEASED], event):
+            if not await move(conn, plan.alert, [AlertState.RELEASED], event, round=plan.round):
                 return False
-            received = await conn.scalar(
-                sa.select(schema.alerts.c.received).where(schema.alerts.c.id == plan.alert)
-            )
-            await self._write_plan(conn, plan, int(received or 0))
+            await self._write_plan(conn, plan)
             return True
 
         return await self._db.write(work)
 
-    async def _write_plan(self, conn: AsyncConnection, plan: Plan, received: int) -> None:
+    async def commit_round(self, plan: Plan, event: AlertEvent) -> bool:
+        """All of a later round, or nothing."""
+        _refuse_strangers(plan)
+        alerts = schema.alerts
+        statement = (
+            sa.update(alerts)
+            .where(
+                alerts.c.id == plan.alert,
+                alerts.c.round == plan.round - 1,
+                alerts.c.state.in_([str(state) for state in GOING_OUT]),
+            )
+            .values(round=plan.round)
+        )
+
+        async def work(conn: AsyncConnection) -> bool:
+            if not (await conn.execute(statement)).rowcount:
+                return False
+            if not await move(conn, plan.alert, [AlertState.COMPLETED], replace(event, state=AlertState.SENDING)):
+                state = await conn.scalar(sa.select(alerts.c.state).where(alerts.c.id == plan.alert))
+                await record_event(conn, replace(event, state=AlertState(str(state))))
+            await self._write_plan(conn, plan)
+            return True
+
+        return await self._db.write(work)
+
+    async def _write_plan(self, conn: AsyncConnection, plan: Plan) -> None:
         db = self._db
+        known = sa.select(schema.alerts.c.received).where(schema.alerts.c.id == plan.alert)
+        received = int(await conn.scalar(known) or 0)
         if plan.renditions:
             await conn.execute(sa.insert(schema.renditions), [_rendition_row(each) for each in plan.renditions])
         await db.insert_many(conn, schema.batches, _BATCH, (_batch_row(batch) for batch in plan.batches))
@@ -165,7 +188,7 @@ class SqlDispatch(Part):
         table = schema.batches
         query = sa.select(table.c.id).order_by(table.c.id)
         if alert is None:
-            states = [str(state) for state in _GOING_OUT]
+            states = [str(state) for state in GOING_OUT]
             running = sa.select(schema.alerts.c.id).where(schema.alerts.c.state.in_(states))
             query = query.where(table.c.alert.in_(running))
         else:
@@ -202,6 +225,14 @@ class SqlDispatch(Part):
             await conn.execute(statement)
 
         await self._db.write(work)
+
+
+def _refuse_strangers(plan: Plan) -> None:
+    strangers = {batch.alert for batch in plan.batches} | {rendition.alert for rendition in plan.renditions}
+    if strangers - {plan.alert}:
+        raise ValueError("a plan holds batches and renditions of its own alert only")
+    if {batch.round for batch in plan.batches} - {plan.round}:
+        raise ValueError("a plan holds batches of its own round only")
 
 
 def work_rows(items: Iterable[Work]) -> Iterator[Row]:

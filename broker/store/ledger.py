@@ -64,6 +64,18 @@ class SqlLedger(Part):
             raise NotFound(f"no batch {batch}")
         return _row(tuple(row))
 
+    async def ledger_rows(self, batches: Sequence[int]) -> list[LedgerRow]:
+        """In the order of `batches`. Raises NotFound."""
+        found: dict[int, LedgerRow] = {}
+        async with self._db.read() as conn:
+            for some in chunks(batches, _ROWS_AT_ONCE):
+                rows = (await conn.execute(_select().where(schema.ledger.c.batch.in_(some)))).all()
+                found.update((row.batch, _row(tuple(row))) for row in rows)
+        missing = [batch for batch in batches if batch not in found]
+        if missing:
+            raise NotFound(f"no batch {', '.join(map(str, missing[:10]))}")
+        return [found[batch] for batch in batches]
+
     async def counters(self, alert: str) -> list[CounterRow]:
         """By channel and district."""
         table = schema.counters

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.ledger.arrays import Ordinals, Recipients
-from broker.types import AlertState, ChannelName, Lane
+from broker.types import AlertState, ChannelName, Lane, Realm
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,39 @@ class AlertRecord:
     completed: int | None = None
     reason: str | None = None
     """Why it stands in `stopped` or `rejected`, as a sentence for people."""
+    scope: str = "Public"
+    preview: str | None = None
+    """The preview that the releaser named: its audience is what is sent."""
+    round: int = 0
+    """The last round that was planned; 0 before planning."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRecord:
+    """One triple of an alert's `references`, and the accepted alert that has this identity, if there is one."""
+
+    alert: str
+    """Who refers."""
+    sender: str
+    identifier: str
+    sent: int
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRecord:
+    """What a person was shown before release, kept so that exactly this is sent."""
+
+    id: str
+    """Hexadecimal SHA-256 of everything that release depends on."""
+    alert: str
+    author: str
+    made: int
+    valid_until: int
+    content: dict[str, object]
+    """What was shown, and the renditions and cuts of the frozen audience."""
+    recipients: bytes = field(repr=False)
+    """Recipient ids of all cuts, one after the other, packed little-endian uint32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +134,8 @@ class Plan:
     at: int
     renditions: tuple[RenditionRecord, ...]
     batches: tuple[BatchRecord, ...]
+    round: int = 1
+    """Every batch of the plan has this round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +151,22 @@ class Work:
     lane: Lane
     not_before: int
     ordinals: Ordinals | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """A work row that is not closed, as somebody sees it who wants to stop it."""
+
+    batch: int
+    attempt: int
+    taken: int
+    low: int
+    high: int
+    """`low`–`high` are positions: the window that may have gone out without being recorded."""
+    held: bool
+    """Whether a worker's lease on it runs."""
+    ordinals: Ordinals | None
+    retry: Ordinals
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +263,7 @@ class TokenRecord:
     created: int
     expires: int | None
     revoked: int | None
+    realm: Realm = Realm.LIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,9 @@ alerts = sa.Table(
     _big("planned", nullable=True),
     _big("completed", nullable=True),
     _text("reason", nullable=True),
+    _text("scope"),
+    _text("preview", nullable=True),
+    _int("round"),
     sa.UniqueConstraint("sender", "identifier", "sent", name="uq_alerts_identity"),
     sa.Index("ix_alerts_state", "state", "id"),
     sa.Index("ix_alerts_digest", "digest"),
@@ -85,6 +88,30 @@ alert_events = sa.Table(
     _text("state"),
     _text("who"),
     _text("why"),
+)
+
+# What an alert refers to is found by identity, for the one it names may be accepted later, or never.
+alert_references = sa.Table(
+    "alert_references",
+    metadata,
+    sa.Column("alert", sa.Text, sa.ForeignKey("alerts.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    _text("sender"),
+    _text("identifier"),
+    _big("sent"),
+    sa.Index("ix_alert_references_identity", "identifier", "sender", "sent"),
+)
+
+previews = sa.Table(
+    "previews",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _alert(index=True),
+    _text("author"),
+    _big("made"),
+    _big("valid_until"),
+    sa.Column("content", sa.JSON, nullable=False),
+    _bytes("recipients"),
 )
 
 renditions = sa.Table(
@@ -265,6 +292,7 @@ tokens = sa.Table(
     _big("created"),
     _big("expires", nullable=True),
     _big("revoked", nullable=True),
+    _text("realm"),
 )
 
 persons = sa.Table(

@@ -10,6 +10,7 @@ from broker.errors import ConfigError, Problem
 from broker.store import schema
 from broker.store.accounts import SqlAccounts
 from broker.store.alerts import SqlAlerts
+from broker.store.chains import SqlChains
 from broker.store.claims import SqlClaims
 from broker.store.contract import Store
 from broker.store.database import Database
@@ -21,7 +22,7 @@ from broker.store.registry import SqlRegistry
 from broker.store.sqlite import SqliteDatabase
 
 
-class SqlStore(SqlAlerts, SqlRegistry, SqlDispatch, SqlClaims, SqlLedger, SqlAccounts, SqlParking):
+class SqlStore(SqlAlerts, SqlChains, SqlRegistry, SqlDispatch, SqlClaims, SqlLedger, SqlAccounts, SqlParking):
     """All nouns on one database. See broker.store.contract.Store."""
 
     async def start(self) -> None:
