@@ -64,7 +64,7 @@ async def test_the_whole_broker_serves_api_dashboard_and_metrics_and_refuses_a_s
         assert shown["identifier"] == "50011741600000_20260618093000"
         second = await processes.start(tmp_path, "serve", "--config", str(broker.config), name="second")
         assert await second.wait() == 2
-        assert "another embedded broker runs on this data folder" in second.said
+        assert "another process runs on this data" in second.said
         assert broker.command is not None
         broker.command.stop()
         assert await broker.command.wait() == 0
