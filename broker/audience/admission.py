@@ -1,4 +1,4 @@
-"""Which kinds of recipients a message may reach at all, by its CAP status: one table, asked before any policy.
+"""Which kinds of recipients a message may reach at all, by its CAP status and scope: one table, before any policy.
 
 A drill that looked like the real thing, and a test that reached the public, are the classic accidents of
 warning systems; so this is code and no policy can widen it.
@@ -8,19 +8,36 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.cap.model import Status
+from broker.cap.model import Scope, Status
 from broker.types import Kind
 
-ADMITTED: Final[dict[Status, frozenset[Kind]]] = {
-    Status.ACTUAL: frozenset({Kind.PUBLIC, Kind.DUTY}),
-    Status.EXERCISE: frozenset({Kind.DUTY, Kind.TRAINING}),
-    Status.TEST: frozenset({Kind.TRAINING}),
-    Status.SYSTEM: frozenset(),
-    Status.DRAFT: frozenset(),
+_NOBODY: Final[frozenset[Kind]] = frozenset()
+_DRILL: Final = frozenset({Kind.DUTY, Kind.TRAINING})
+_TEST: Final = frozenset({Kind.TRAINING})
+
+ADMITTED: Final[dict[tuple[Status, Scope], frozenset[Kind]]] = {
+    (Status.ACTUAL, Scope.PUBLIC): frozenset({Kind.PUBLIC, Kind.DUTY}),
+    (Status.ACTUAL, Scope.RESTRICTED): frozenset({Kind.DUTY}),
+    (Status.ACTUAL, Scope.PRIVATE): _NOBODY,
+    (Status.EXERCISE, Scope.PUBLIC): _DRILL,
+    (Status.EXERCISE, Scope.RESTRICTED): _DRILL,
+    (Status.EXERCISE, Scope.PRIVATE): _NOBODY,
+    (Status.TEST, Scope.PUBLIC): _TEST,
+    (Status.TEST, Scope.RESTRICTED): _TEST,
+    (Status.TEST, Scope.PRIVATE): _NOBODY,
+    (Status.SYSTEM, Scope.PUBLIC): _NOBODY,
+    (Status.SYSTEM, Scope.RESTRICTED): _NOBODY,
+    (Status.SYSTEM, Scope.PRIVATE): _NOBODY,
+    (Status.DRAFT, Scope.PUBLIC): _NOBODY,
+    (Status.DRAFT, Scope.RESTRICTED): _NOBODY,
+    (Status.DRAFT, Scope.PRIVATE): _NOBODY,
 }
-"""CAP 1.2, 3.2.1 `status` → whom it may reach. Only Actual reaches the public."""
+"""CAP 1.2, 3.2.1 `status` and `scope` → whom a message may reach. Only Actual and Public reaches the public.
+
+What is Private is for its `addresses`, which no channel knows: they are read through the API.
+"""
 
 
-def admitted(status: Status) -> frozenset[Kind]:
-    """The kinds of recipients that a message of this status may reach."""
-    return ADMITTED[status]
+def admitted(status: Status, scope: Scope) -> frozenset[Kind]:
+    """The kinds of recipients that a message of this status and scope may reach."""
+    return ADMITTED[status, scope]

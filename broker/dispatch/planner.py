@@ -20,7 +20,7 @@ from broker.audience.admission import admitted
 from broker.audience.area import AreaUnresolved, Ground, resolve
 from broker.audience.index import AudienceIndex, Columns, Mask, Positions
 from broker.audience.policies import AudienceRule, Decision, PolicySet, Subject
-from broker.cap.model import Alert, Info, MsgType, Scope
+from broker.cap.model import Alert, Info, MsgType
 from broker.cap.segments import Segment, segments
 from broker.dispatch.draft import Cut, Draft, Outcome, RenditionDraft, Verdict
 from broker.errors import Problem
@@ -96,17 +96,14 @@ class _Work:
             self.outcomes.append(Outcome(0, "", None, Verdict.NOT_A_WARNING, problems=[problem]))
 
     def _segment(self, segment: Segment, outcome: Outcome) -> None:
-        kinds = admitted(self._alert.status)
+        kinds = admitted(self._alert.status, self._alert.scope)
         if self._alert.msg_type not in (MsgType.ALERT, MsgType.UPDATE):
             # A Cancel rendered as a warning would start the alarm again that it means to end.
             outcome.refuse(Verdict.NOT_A_WARNING, f"a message of type {self._alert.msg_type} warns of nothing")
             return
         if not kinds:
-            outcome.refuse(Verdict.NOT_ADMITTED, f"a message of status {self._alert.status} reaches nobody")
-            return
-        if self._alert.scope is not Scope.PUBLIC:
-            # Policies know recipients, not who may know a restricted message (CAP 1.2, 3.2.1 `scope`).
-            outcome.refuse(Verdict.NOT_ADMITTED, f"a message of scope {self._alert.scope} is not for everybody")
+            what = f"status {self._alert.status} and scope {self._alert.scope}"
+            outcome.refuse(Verdict.NOT_ADMITTED, f"a message of {what} reaches nobody")
             return
         expires = self._expires(segment)
         if expires.timestamp() * 1000 <= self._at:

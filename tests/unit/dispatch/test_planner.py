@@ -301,7 +301,7 @@ def test_an_unresolvable_area_stops_the_whole_alert_and_says_which() -> None:
     [
         ({"status": Status.SYSTEM}, Verdict.NOT_ADMITTED),
         ({"status": Status.DRAFT}, Verdict.NOT_ADMITTED),
-        ({"scope": Scope.RESTRICTED}, Verdict.NOT_ADMITTED),
+        ({"scope": Scope.RESTRICTED}, Verdict.NOBODY),
         ({"scope": Scope.PRIVATE}, Verdict.NOT_ADMITTED),
         ({"msg_type": MsgType.CANCEL}, Verdict.NOT_A_WARNING),
         ({"msg_type": MsgType.ACK}, Verdict.NOT_A_WARNING),
