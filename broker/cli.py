@@ -17,6 +17,7 @@ COMMANDS: Final = (
     "check",
     "alert",
     "department",
+    "certificate",
     "user",
     "registry",
     "keys",

@@ -63,6 +63,12 @@ class Metrics:
         self.queue_depth = Gauge("fenghuo_queue_depth", "Messages waiting", ["queue"], registry=self.registry)
         self.healthy = Gauge("fenghuo_channel_healthy", "Far end reachable", ["channel"], registry=self.registry)
         self.viewers = Gauge("fenghuo_dashboard_viewers", "Open live streams", registry=self.registry)
+        self.certificate_expires = Gauge(
+            "fenghuo_certificate_expires_timestamp_seconds",
+            "When a certificate that signatures are made or verified with ends",
+            ["department", "fingerprint"],
+            registry=self.registry,
+        )
         for level in ("Red", "Orange", "Yellow", "Blue", "none"):
             self.accepted.labels(level)
         for refusal in REFUSALS:
