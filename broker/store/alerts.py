@@ -67,7 +67,15 @@ class SqlAlerts(Part):
         return None if row is None else alert_of(row)
 
     async def alerts(
-        self, *, states: Sequence[AlertState] = (), limit: int = 100, before: str | None = None
+        self,
+        *,
+        states: Sequence[AlertState] = (),
+        limit: int = 100,
+        before: str | None = None,
+        department: str | None = None,
+        statuses: Sequence[str] = (),
+        levels: Sequence[str] = (),
+        since: int | None = None,
     ) -> list[AlertRecord]:
         """Newest first, without the body."""
         table = schema.alerts
@@ -76,6 +84,14 @@ class SqlAlerts(Part):
             query = query.where(table.c.state.in_([str(state) for state in states]))
         if before is not None:
             query = query.where(table.c.id < before)
+        if department is not None:
+            query = query.where(table.c.department == department)
+        if statuses:
+            query = query.where(table.c.status.in_(statuses))
+        if levels:
+            query = query.where(table.c.level.in_(levels))
+        if since is not None:
+            query = query.where(table.c.received >= since)
         async with self._db.read() as conn:
             return [alert_of(row) for row in await conn.execute(query)]
 

@@ -52,9 +52,21 @@ class Alerts(Protocol):
         ...
 
     async def alerts(
-        self, *, states: Sequence[AlertState] = (), limit: int = 100, before: str | None = None
+        self,
+        *,
+        states: Sequence[AlertState] = (),
+        limit: int = 100,
+        before: str | None = None,
+        department: str | None = None,
+        statuses: Sequence[str] = (),
+        levels: Sequence[str] = (),
+        since: int | None = None,
     ) -> list[AlertRecord]:
-        """Newest first (ids are ordered by time), without `body`; `before` is the id to go on from."""
+        """Newest first (ids are ordered by time), without `body`; `before` is the id to go on from.
+
+        Only those of `department`, in one of `states`, with one of the CAP `statuses` and one of `levels`, received
+        at or after `since` (UTC milliseconds), where these are given: a page is as long as its filters allow.
+        """
         ...
 
     async def move_alert(

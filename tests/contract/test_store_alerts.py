@@ -73,6 +73,21 @@ async def test_alerts_are_listed_newest_first_by_state_in_pages_and_without_body
     assert [alert.id for alert in await store.alerts(states=wanted)] == ["A3", "A2", "A0"]
 
 
+async def test_a_page_of_alerts_is_full_of_what_was_asked_for_however_much_else_lies_between(store: Store) -> None:
+    for number in range(12):
+        mine = number % 4 == 0
+        alert = replace(an_alert(f"A{number:02}"), department="mine" if mine else "theirs", received=T0 + number)
+        await add(
+            store, replace(alert, status="Exercise" if number == 4 else "Actual", level="Red" if mine else None)
+        )
+    assert [alert.id for alert in await store.alerts(department="mine", limit=2)] == ["A08", "A04"]
+    assert [alert.id for alert in await store.alerts(department="mine", limit=2, before="A04")] == ["A00"]
+    assert [alert.id for alert in await store.alerts(statuses=("Exercise", "Test"))] == ["A04"]
+    assert [alert.id for alert in await store.alerts(levels=("Red",), since=T0 + 4)] == ["A08", "A04"]
+    assert await store.alerts(department="nobody") == []
+    assert await store.alerts(department="mine", levels=("Blue",)) == []
+
+
 async def test_a_move_sets_the_state_its_moment_and_the_reason_and_is_recorded(store: Store) -> None:
     alert = await add(store, an_alert("A1"))
     released = an_event("A1", AlertState.RELEASED, at=T0 + 1, why="signed")
