@@ -17,7 +17,7 @@ from broker.errors import Conflict, Problem
 from broker.rendition.templates import Words
 from broker.sealing import Addresses, Keyring, batch_context, page_context
 from broker.store.records import BatchRecord, Plan, RecipientPage, RenditionRecord
-from broker.types import CHANNELS, ChannelName, Lane
+from broker.types import CHANNELS, ChannelName, Lane, Phase
 
 FIRST_ROUND: Final = 1
 
@@ -78,6 +78,19 @@ class RenditionDraft:
     language: str
     words: Words
     expires: int
+    phase: Phase = Phase.WARNING
+
+    def record(self, number: int, alert: str) -> RenditionRecord:
+        """With its id, as the rendition of an alert."""
+        return RenditionRecord(
+            id=number,
+            alert=alert,
+            segment=self.segment,
+            channel=self.channel,
+            language=self.language,
+            template=self.words.template,
+            content=self.words.content,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +173,7 @@ class Draft:
         does not open.
         """
         renditions = tuple(
-            RenditionRecord(
-                id=first_rendition + number,
-                alert=self.alert,
-                segment=draft.segment,
-                channel=draft.channel,
-                language=draft.language,
-                template=draft.words.template,
-                content=draft.words.content,
-            )
-            for number, draft in enumerate(self.renditions)
+            draft.record(first_rendition + number, self.alert) for number, draft in enumerate(self.renditions)
         )
         sealed: dict[int, bytes] = {}
         for channel in CHANNELS:
@@ -177,7 +181,7 @@ class Draft:
             if not mine:
                 continue
             wanted = np.sort(np.concatenate([cut.positions for _, cut in mine]))
-            addresses = await _addresses(channel, self.index.channels[channel], wanted, pages, keyring)
+            addresses = await addresses_at(channel, self.index.channels[channel], wanted, pages, keyring)
             for number, cut in mine:
                 page = addresses[np.searchsorted(wanted, cut.positions)]
                 sealed[number] = keyring.seal(page, batch_context(first_batch + number))
@@ -204,7 +208,7 @@ class Draft:
         )
 
 
-async def _addresses(
+async def addresses_at(
     channel: ChannelName, columns: Columns, wanted: Positions, pages: PageSource, keyring: Keyring
 ) -> Addresses:
     """The addresses of recipients at ascending positions, in that order."""

@@ -2,12 +2,13 @@
 
 For each segment, highest level first: its ground, the rules that match, their audiences on each channel, the
 words. A recipient is reached once per channel, by the highest segment that it stands in and the first audience
-of that segment that takes it. The same code answers `explain`, so that what is shown is what would be sent.
+of that segment that takes it. Of an Update, those who were told before read that it is an update; to the others
+it is a warning like any other. The same code answers `explain`, so that what is shown is what would be sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
@@ -26,11 +27,12 @@ from broker.dispatch.draft import Cut, Draft, Outcome, RenditionDraft, Verdict
 from broker.errors import Problem
 from broker.geo.districts import Districts
 from broker.geo.regions import Regions, RegionSelector
+from broker.ledger.arrays import Recipients
 from broker.rendition.context import context_of
 from broker.rendition.templates import RenditionError, TemplateSet
 from broker.rendition.words import LOCAL
 from broker.store.records import AlertRecord
-from broker.types import CHANNELS, ChannelName, Kind, Lane
+from broker.types import CHANNELS, ChannelName, Kind, Lane, Phase
 
 MAX_BATCH: Final = 4096
 """Most recipients of a batch."""
@@ -47,14 +49,27 @@ class Planner:
     templates: TemplateSet
     regions: Regions
     districts: Districts
+    version: str = ""
+    """Names the policies and templates: a digest over their files (`broker.dispatch.versions`)."""
 
-    def plan(self, record: AlertRecord, alert: Alert, index: AudienceIndex, *, at: int) -> Draft:
+    def plan(
+        self,
+        record: AlertRecord,
+        alert: Alert,
+        index: AudienceIndex,
+        *,
+        at: int,
+        told: Mapping[ChannelName, Recipients] | None = None,
+        replaces: Sequence[str] = (),
+    ) -> Draft:
         """What `alert` becomes at `at` (UTC milliseconds), with the recipients of `index`.
+
+        `told` are the ids (ascending) of those whom the earlier messages `replaces` (our ids) may have reached.
 
         Never raises for what the alert says: a draft that reaches nobody tells why (`Draft.reason`), and one
         that a person must look at is `stopped` and has no batches.
         """
-        work = _Work(self, record, alert, index, at)
+        work = _Work(self, record, alert, index, at, _Before(told or {}, tuple(replaces)))
         work.run()
         stopped = any(outcome.verdict.stops for outcome in work.outcomes)
         return Draft(
@@ -67,21 +82,45 @@ class Planner:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was said before, and to whom."""
+
+    told: Mapping[ChannelName, Recipients]
+    replaces: tuple[str, ...]
+
+    def phases(self, channel: ChannelName, ids: Recipients) -> Iterator[tuple[Phase, Mask]]:
+        """The phases that occur among recipients, each with who is in it."""
+        knows: Mask = np.isin(ids, self.told.get(channel, ()), assume_unique=True)
+        for phase, mask in ((Phase.WARNING, ~knows), (Phase.UPDATE, knows)):
+            if mask.any():
+                yield phase, mask
+
+
 class _Work:
     """One run of the planner."""
 
-    def __init__(self, planner: Planner, record: AlertRecord, alert: Alert, index: AudienceIndex, at: int) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        record: AlertRecord,
+        alert: Alert,
+        index: AudienceIndex,
+        at: int,
+        before: _Before,
+    ) -> None:
         self._planner = planner
         self._record = record
         self._alert = alert
         self._index = index
         self._at = at
+        self._before = before
         self._today: date = datetime.fromtimestamp(at / 1000, LOCAL).date()
         self._taken: dict[ChannelName, Mask] = {
             channel: np.zeros(len(index.channels[channel]), np.bool_) for channel in CHANNELS
         }
         self._shares: dict[ChannelName, list[_Share]] = {channel: [] for channel in CHANNELS}
-        self._by_key: dict[tuple[int, ChannelName, str, str, int], int | RenditionError] = {}
+        self._by_key: dict[tuple[int, ChannelName, str, str, int, Phase], int | RenditionError] = {}
         self.renditions: list[RenditionDraft] = []
         self.outcomes: list[Outcome] = []
 
@@ -190,14 +229,16 @@ class _Work:
         silent: Mask,
     ) -> None:
         """Find each recipient's words; those who have none are noted in `silent`."""
-        spoken = self._index.channels[channel].languages[positions]
-        present = np.unique(spoken)
-        voice_of = np.full(256, _NO_VOICE, np.int64)
-        for number in present.tolist():
-            voice = self._voice(segment, outcome, audience, channel, self._language_name(number))
-            if voice is not None:
-                voice_of[number] = voice
-        voices = voice_of[spoken]
+        columns = self._index.channels[channel]
+        spoken = columns.languages[positions]
+        voices = np.full(len(positions), _NO_VOICE, np.int64)
+        for phase, mask in self._before.phases(channel, columns.ids[positions]):
+            voice_of = np.full(256, _NO_VOICE, np.int64)
+            for number in np.unique(spoken[mask]).tolist():
+                voice = self._voice(segment, outcome, audience, channel, self._language_name(number), phase)
+                if voice is not None:
+                    voice_of[number] = voice
+            voices[mask] = voice_of[spoken[mask]]
         silent[positions[voices == _NO_VOICE]] = True
         given = positions[voices != _NO_VOICE]
         self._taken[channel][given] = True
@@ -211,17 +252,23 @@ class _Work:
         return next((name for name, known in self._index.language_names.items() if known == number), "")
 
     def _voice(
-        self, segment: Segment, outcome: Outcome, audience: AudienceRule, channel: ChannelName, language: str
+        self,
+        segment: Segment,
+        outcome: Outcome,
+        audience: AudienceRule,
+        channel: ChannelName,
+        language: str,
+        phase: Phase,
     ) -> int | None:
         """The rendition for a reader of `language`: in it if the audience speaks it, else in the fallback."""
         wanted = [own for own in (_closest(language, audience.languages), audience.fallback) if own]
         for choice in dict.fromkeys(wanted):
-            info = _info_in(segment, choice)
+            info = info_in(segment, choice)
             if info is None:
                 message = f"the warning is not written in {choice}"
                 _once(outcome.notes, Problem(f"segment {segment.number}", "plan.language", message))
                 continue
-            made = self._rendition(segment, info, audience, channel, choice)
+            made = self._rendition(segment, info, audience, channel, choice, phase)
             if not isinstance(made, RenditionError):
                 return made
             for problem in made.problems:
@@ -231,10 +278,16 @@ class _Work:
         return None
 
     def _rendition(
-        self, segment: Segment, info: Info, audience: AudienceRule, channel: ChannelName, language: str
+        self,
+        segment: Segment,
+        info: Info,
+        audience: AudienceRule,
+        channel: ChannelName,
+        language: str,
+        phase: Phase,
     ) -> int | RenditionError:
         plays = audience.plays if channel is ChannelName.BROADCAST else 1
-        key = (segment.number, channel, language, audience.template, plays)
+        key = (segment.number, channel, language, audience.template, plays, phase)
         if key not in self._by_key:
             context = context_of(
                 self._alert,
@@ -244,6 +297,8 @@ class _Work:
                 regions=self._planner.regions,
                 expires=self._expires(segment),
                 plays=plays,
+                phase=phase,
+                replaces=self._before.replaces,
             )
             try:
                 words = self._planner.templates.render(channel, audience.template, context)
@@ -253,7 +308,7 @@ class _Work:
                 self._by_key[key] = len(self.renditions)
                 rank = segment.level.rank if segment.level else 0
                 self.renditions.append(
-                    RenditionDraft(segment.number, rank, channel, language, words, context.expires_at)
+                    RenditionDraft(segment.number, rank, channel, language, words, context.expires_at, phase)
                 )
         return self._by_key[key]
 
@@ -329,7 +384,7 @@ def _closest(language: str, offered: Sequence[str]) -> str | None:
     return exact or next((each for each in offered if each.casefold().partition("-")[0] == primary), None)
 
 
-def _info_in(segment: Segment, language: str) -> Info | None:
+def info_in(segment: Segment, language: str) -> Info | None:
     """The info written in a language; unlike `best_info` never one in another."""
     tag = _closest(language, segment.languages)
     return None if tag is None else segment.in_language(tag)[0]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
 from broker.cap.level import Level
-from broker.cap.model import Alert, Area, Info, MsgType, Status
+from broker.cap.model import Alert, Area, Info, Status
 from broker.cap.segments import Segment
 from broker.geo.errors import UnknownRegion
 from broker.geo.regions import Regions
 from broker.rendition.words import chinese, listed, local_time
+from broker.types import Phase
 
 PLACES_NAMED: Final = 3
 """How many places are named before the rest is counted."""
@@ -52,14 +53,17 @@ class Context:
     web: str
     note: str
     update: bool
-    """Whether it replaces an earlier warning."""
+    """Whether its readers were told before: it replaces an earlier warning."""
+    phase: Phase
+    replaces: tuple[str, ...]
+    """Ids of the alerts that it takes back or replaces."""
     expires_at: int
     """UTC milliseconds."""
     plays: int
     """How many times a loudspeaker plays it."""
 
 
-HIDDEN: Final = frozenset({"status", "expires_at"})
+HIDDEN: Final = frozenset({"status", "expires_at", "replaces"})
 """Fields of the context that are the code's business and not the templates'."""
 VARIABLES: Final = frozenset(field.name for field in fields(Context)) - HIDDEN
 
@@ -73,6 +77,8 @@ def context_of(
     regions: Regions,
     expires: datetime,
     plays: int = 1,
+    phase: Phase = Phase.WARNING,
+    replaces: Sequence[str] = (),
 ) -> Context:
     """The fields for a segment as `info` tells it; `language` is that of the templates."""
     level = segment.level
@@ -98,7 +104,9 @@ def context_of(
         contact=_plain(info.contact),
         web=_plain(info.web),
         note=_plain(alert.note),
-        update=alert.msg_type is MsgType.UPDATE,
+        update=phase is Phase.UPDATE,
+        phase=phase,
+        replaces=() if phase is Phase.WARNING else tuple(replaces),
         expires_at=int(expires.timestamp() * 1000),
         plays=plays,
     )

@@ -17,7 +17,7 @@ from broker.rendition.budget import BUDGET_PARTS, parts
 from broker.rendition.context import Context
 from broker.rendition.templates import ACTION, RenditionError, TemplateSet
 from broker.rendition.words import chinese, spoken
-from broker.types import ChannelName
+from broker.types import ChannelName, Phase
 
 KEY: Final = "key"
 """The block of a loudspeaker script that is said twice."""
@@ -52,6 +52,8 @@ _CHINESE: Final = Context(
     web="https://warning.example/a",
     note="",
     update=False,
+    phase=Phase.WARNING,
+    replaces=(),
     expires_at=0,
     plays=2,
 )
