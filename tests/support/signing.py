@@ -100,9 +100,13 @@ def certified(
     return Pair(key, builder.sign(key, hashes.SHA256()))
 
 
-@lru_cache
 def pair(name: str = "department") -> Pair:
-    """The pair of that name, always the same within a run of the tests: `p384`, `rsa` and `rsa1024` say the kind."""
+    """The pair of that name, the same throughout a run; `p384`, `rsa` and `rsa1024` say the kind."""
+    return _pair(name)
+
+
+@lru_cache
+def _pair(name: str) -> Pair:
     if name.startswith("rsa"):
         return certified(rsa.generate_private_key(65_537, int(name.removeprefix("rsa") or 2048)))
     curve = {"p384": ec.SECP384R1(), "k256": ec.SECP256K1(), "p521": ec.SECP521R1()}.get(name, ec.SECP256R1())
