@@ -11,6 +11,7 @@ import pytest
 from broker.errors import NotFound, StoreError
 from broker.store.contract import Store
 from broker.store.records import PersonRecord, TokenRecord
+from broker.types import Realm
 
 TOKEN = TokenRecord("t1", "meteorology", b"\x01" * 32, ("post", "release"), 1_000, None, None)
 
@@ -24,6 +25,19 @@ async def test_a_token_is_found_by_its_digest_revoked_or_not(store: Store) -> No
     assert await store.tokens() == [other, TOKEN]
     assert await store.revoke_token("t1", 2_000)
     assert await store.token_by_digest(TOKEN.digest) == replace(TOKEN, revoked=2_000)
+
+
+async def test_a_token_belongs_to_the_realm_it_was_made_for(store: Store) -> None:
+    drill = replace(TOKEN, id="t2", digest=b"\x02" * 32, created=2_000, realm=Realm.DRILL)
+    await store.add_token(TOKEN)
+    await store.add_token(drill)
+    assert TOKEN.realm is Realm.LIVE
+    assert await store.tokens() == [TOKEN, drill]
+    found = await store.token_by_digest(drill.digest)
+    assert found is not None
+    assert found.realm is Realm.DRILL
+    await store.revoke_token("t2", 3_000)
+    assert (await store.tokens())[1].realm is Realm.DRILL
 
 
 async def test_revoking_again_keeps_the_first_moment_and_an_unknown_token_is_told(store: Store) -> None:

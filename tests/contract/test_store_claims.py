@@ -206,3 +206,81 @@ async def test_open_work_counts_what_is_not_closed_of_one_alert(store: Store) ->
     await store.close_work(await claimed(store, plan.batches[1].id))
     assert await store.open_work(plan.alert) == 1
     assert await store.open_work("nothing") == 0
+
+
+async def test_open_works_tell_who_holds_what_and_how_far_it_came(store: Store) -> None:
+    plan = await planned(store, (50, 50, 50, 50))
+    await planned(store, (5,))
+    fresh, held, lapsed, done = (batch.id for batch in plan.batches)
+    await store.mark(
+        await claimed(store, held), low=10, high=20, lease_ms=LONG, far_ids=window(held, 0, b"a"), retry=ordinals(4)
+    )
+    await store.mark(await claimed(store, lapsed), low=0, high=10, lease_ms=OVER)
+    retry = Work(done, 2, ChannelName.SMS, Lane.URGENT, T0, ordinals(3, 9))
+    await store.close_work(await claimed(store, done), retry=retry)
+    found = await store.open_works(plan.alert)
+    assert [(each.batch, each.attempt, each.taken, each.low, each.high, each.held) for each in found] == [
+        (fresh, 1, 0, 0, 0, False),
+        (held, 1, 1, 10, 20, True),
+        (lapsed, 1, 1, 0, 10, False),
+        (done, 2, 0, 0, 0, False),
+    ]
+    assert [each.ordinals if each.ordinals is None else each.ordinals.tolist() for each in found] == [
+        None,
+        None,
+        None,
+        [3, 9],
+    ]
+    assert [each.retry.tolist() for each in found] == [[], [4], [], []]
+    assert await store.open_works("nothing") == []
+
+
+async def test_work_that_nobody_holds_can_be_stopped_and_is_then_nobodys(store: Store) -> None:
+    plan = await planned(store, (50, 50, 50))
+    fresh, lapsed, held = (batch.id for batch in plan.batches)
+    former = await claimed(store, lapsed)
+    await store.mark(former, low=10, high=20, lease_ms=OVER, far_ids=window(lapsed, 0, b"a", b"b"))
+    holder = await claimed(store, held)
+    assert await store.stop_work(await store.open_works(plan.alert)) == 2
+    assert [each.batch for each in await store.open_works(plan.alert)] == [held]
+    assert await store.claim(fresh, 1, "w2", LONG) is None
+    assert not await store.work_open(lapsed, 1)
+    with pytest.raises(ClaimLost):
+        await store.mark(former, low=20, high=30, lease_ms=LONG)
+    (kept,) = await store.far_ids(ChannelName.SMS, [lapsed])
+    assert kept.ids.tolist() == [b"a", b"b"]
+    assert [work.batch for work in await store.unpublished(10)] == [held]
+    await store.mark(holder, low=10, high=20, lease_ms=LONG)
+    await store.close_work(holder)
+
+
+async def test_work_that_moved_since_it_was_read_is_not_stopped(store: Store) -> None:
+    plan = await planned(store, (50, 50, 50))
+    marked, taken, closed = (batch.id for batch in plan.batches)
+    lapsed = await claimed(store, marked)
+    await store.mark(lapsed, low=0, high=10, lease_ms=OVER)
+    seen = await store.open_works(plan.alert)
+    assert not any(each.held for each in seen)
+    await store.mark(lapsed, low=10, high=20, lease_ms=OVER)  # it was only slow
+    await claimed(store, taken, lease_ms=OVER)
+    await store.close_work(await claimed(store, closed))
+    assert await store.stop_work(seen) == 0
+    assert [each.batch for each in await store.open_works(plan.alert)] == [marked, taken]
+    assert await store.stop_work(await store.open_works(plan.alert)) == 2
+    assert await store.stop_work([]) == 0
+
+
+async def test_of_a_stop_and_a_claim_at_once_exactly_one_gets_the_work(store: Store) -> None:
+    for _ in range(5):
+        plan = await planned(store, (1,))
+        seen = await store.open_works(plan.alert)
+        stopped, claim = await asyncio.gather(store.stop_work(seen), store.claim(plan.batches[0].id, 1, "w1", LONG))
+        assert (stopped == 1) is (claim is None)
+
+
+async def test_two_who_stop_the_same_work_at_once_close_it_once(store: Store) -> None:
+    plan = await planned(store, (1,) * 8)
+    seen = await store.open_works(plan.alert)
+    closed = await asyncio.gather(store.stop_work(seen), store.stop_work(seen[::-1]))
+    assert sum(closed) == 8
+    assert await store.open_work(plan.alert) == 0

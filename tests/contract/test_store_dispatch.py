@@ -183,6 +183,7 @@ async def test_batch_ids_are_found_by_alert_channel_and_expiry(store: Store) -> 
         (AlertState.SENDING, True),
         (AlertState.COMPLETED, True),
         (AlertState.CANCELLED, False),
+        (AlertState.SUPERSEDED, False),
         (AlertState.EXPIRED, False),
     ],
 )
@@ -203,3 +204,100 @@ async def test_erased_addresses_are_gone_and_only_those_of_that_alert(store: Sto
     for batch in first.batches:
         assert_same(await store.batch(batch.id), replace(batch, addresses=b""))
     assert_same(await store.batch(second.batches[0].id), second.batches[0])
+
+
+async def a_round(store: Store, alert: str, number: int, sizes: tuple[int, ...] = (2,)) -> Plan:
+    """A later round of an alert, not committed."""
+    plan = await a_plan(store, sizes, alert=alert)
+    batches = tuple(replace(batch, round=number) for batch in plan.batches)
+    return replace(plan, batches=batches, round=number)
+
+
+async def test_a_later_round_adds_to_the_first_and_leaves_the_state(store: Store) -> None:
+    plan = await planned(store, (3,))
+    assert (await store.alert(plan.alert)).round == 1
+    later = await a_round(store, plan.alert, 2, (2, 1))
+    event = an_event(plan.alert, AlertState.SENDING, at=T0 + 9, why="those whose evidence came late")
+    assert await store.commit_round(later, event)
+    alert = await store.alert(plan.alert)
+    assert (alert.state, alert.round, alert.planned) == (AlertState.PLANNED, 2, plan.at)
+    assert (await store.alert_events(plan.alert))[-1] == replace(event, state=AlertState.PLANNED)
+    assert await store.batch_ids(alert=plan.alert) == [batch.id for batch in (*plan.batches, *later.batches)]
+    assert [batch.round for batch in await store.batches([batch.id for batch in later.batches])] == [2, 2]
+    assert [row.counts[0] for row in await store.counters(plan.alert)] == [6]
+    assert await store.open_work(plan.alert) == 3
+    assert len(await store.unpublished(10)) == 3
+
+
+async def test_a_completed_alert_with_a_later_round_is_sending_again(store: Store) -> None:
+    plan = await planned(store, (1,))
+    done = an_event(plan.alert, AlertState.COMPLETED, at=T0 + 5)
+    assert await store.move_alert(plan.alert, [AlertState.PLANNED], done)
+    event = an_event(plan.alert, AlertState.SENDING, at=T0 + 9)
+    assert await store.commit_round(await a_round(store, plan.alert, 2), event)
+    assert (await store.alert(plan.alert)).state is AlertState.SENDING
+    assert (await store.alert_events(plan.alert))[-1] == event
+    # Whatever state the caller names, a round never makes an alert more finished than it is.
+    assert await store.move_alert(plan.alert, [AlertState.SENDING], done)
+    assert await store.commit_round(await a_round(store, plan.alert, 3), an_event(plan.alert, AlertState.COMPLETED))
+    assert (await store.alert(plan.alert)).state is AlertState.SENDING
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_round_that_is_not_the_next_one_writes_nothing(store: Store, number: int) -> None:
+    plan = await planned(store, (1,))
+    history = await store.alert_events(plan.alert)
+    wrong = await a_round(store, plan.alert, number)
+    assert not await store.commit_round(wrong, an_event(plan.alert, AlertState.SENDING))
+    assert await store.batch_ids(alert=plan.alert) == [plan.batches[0].id]
+    assert (await store.alert(plan.alert)).round == 1
+    assert await store.alert_events(plan.alert) == history
+    assert await store.open_work(plan.alert) == 1
+
+
+@pytest.mark.parametrize(
+    "state", [AlertState.RELEASED, AlertState.CANCELLED, AlertState.SUPERSEDED, AlertState.EXPIRED]
+)
+async def test_an_alert_that_does_not_go_out_gets_no_round(store: Store, state: AlertState) -> None:
+    plan = await planned(store, (1,))
+    assert await store.move_alert(plan.alert, [AlertState.PLANNED], an_event(plan.alert, state))
+    later = await a_round(store, plan.alert, 2)
+    assert not await store.commit_round(later, an_event(plan.alert, AlertState.SENDING))
+    assert await store.batch_ids(alert=plan.alert) == [plan.batches[0].id]
+    alert = await store.alert(plan.alert)
+    assert (alert.state, alert.round) == (state, 1)
+
+
+async def test_of_two_dispatchers_with_the_same_round_at_once_exactly_one_writes_it(store: Store) -> None:
+    for completed in (False, True):
+        plan = await planned(store, (1,))
+        if completed:
+            done = an_event(plan.alert, AlertState.COMPLETED)
+            assert await store.move_alert(plan.alert, [AlertState.PLANNED], done)
+        rounds = [await a_round(store, plan.alert, 2, (size,)) for size in (2, 3)]
+        event = an_event(plan.alert, AlertState.SENDING)
+        won = await asyncio.gather(*(store.commit_round(each, event) for each in rounds))
+        assert sorted(won) == [False, True]
+        winner = rounds[won.index(True)]
+        assert await store.batch_ids(alert=plan.alert) == [plan.batches[0].id, winner.batches[0].id]
+        alert = await store.alert(plan.alert)
+        assert (alert.round, alert.state) == (2, AlertState.SENDING if completed else AlertState.PLANNED)
+
+
+async def test_a_round_that_fails_in_the_middle_leaves_nothing(store: Store) -> None:
+    plan = await planned(store, (1,))
+    later = await a_round(store, plan.alert, 2, (2, 2))
+    homeless = replace(later.batches[1], rendition=999_999)
+    with pytest.raises(StoreError):
+        await store.commit_round(
+            replace(later, batches=(later.batches[0], homeless)), an_event(plan.alert, AlertState.SENDING)
+        )
+    assert (await store.alert(plan.alert)).round == 1
+    assert await store.commit_round(later, an_event(plan.alert, AlertState.SENDING))
+
+
+async def test_a_plan_whose_batches_are_of_another_round_is_refused(store: Store) -> None:
+    plan = await planned(store, (1,))
+    mixed = replace(await a_plan(store, alert=plan.alert), round=2)
+    with pytest.raises(ValueError, match="own round"):
+        await store.commit_round(mixed, an_event(plan.alert, AlertState.SENDING))

@@ -19,7 +19,7 @@ from broker.store.contract import Store
 from broker.store.records import Plan
 from broker.store.sql import open_store
 from broker.types import ChannelName
-from tests.support.storing import T0, planned, reports
+from tests.support.storing import T0, planned, reports, same_row
 
 SENT = word(Rank.SENT, attempt=1)
 WORDS = (
@@ -328,3 +328,24 @@ async def test_a_ledger_is_found_again_after_reopening(store: Store, store_url: 
     await again.start()
     await assert_equal(again, naive)
     await again.close()
+
+
+async def test_several_rows_come_in_the_order_asked_each_as_it_would_alone(store: Store) -> None:
+    plan = await planned(store, (3, 2, 4))
+    first, second, third = (batch.id for batch in plan.batches)
+    await store.merge([reports(second, (1, SENT, T0 + 500)), reports(third, (0, DELIVERED, T0 + 900))])
+    wanted = [third, first, third, second]
+    found = await store.ledger_rows(wanted)
+    assert [row.batch for row in found] == wanted
+    for row in found:
+        assert same_row(row, await store.ledger_row(row.batch))
+    assert found[0].at(Milestone.DELIVERED).tolist() == [T0 + 900]
+    assert await store.ledger_rows([]) == []
+    with pytest.raises(NotFound, match=str(third + 1)):
+        await store.ledger_rows([first, third + 1])
+
+
+async def test_more_rows_than_are_read_at_once_come_all_and_in_order(store: Store) -> None:
+    plan = await planned(store, (1,) * 600)
+    wanted = [batch.id for batch in plan.batches][::-1]
+    assert [row.batch for row in await store.ledger_rows(wanted)] == wanted
