@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
-from broker.cap import model
+from broker.cap import model, names
 from broker.cap.tree import Node
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -58,7 +58,7 @@ def _info(node: Node) -> model.Info:
         response_types=tuple(_choice(child, model.ResponseType) for child in node.all("responseType")),
         urgency=_choice(_one(node, "urgency"), model.Urgency),
         severity=_choice(_one(node, "severity"), model.Severity),
-        certainty=_choice(_one(node, "certainty"), model.Certainty),
+        certainty=_certainty(_one(node, "certainty")),
         audience=_optional(node, "audience"),
         event_codes=_named_values(node, "eventCode"),
         effective=_optional_time(node, "effective"),
@@ -150,6 +150,11 @@ def _choice(node: Node, choices: type[Choice]) -> Choice:
         return choices(_leaf(node))
     except ValueError:
         raise _UnbuildableError from None
+
+
+def _certainty(node: Node) -> model.Certainty:
+    # CAP 1.2, 3.2.2, says itself what the word of CAP 1.0 stands for; lint reports it.
+    return model.Certainty.LIKELY if node.text == names.OLD_CERTAINTY else _choice(node, model.Certainty)
 
 
 def tree_of(alert: model.Alert) -> Node:

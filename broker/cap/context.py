@@ -26,6 +26,10 @@ class Context:
         """Whether the message is an Alert or Update, which say something to the public themselves."""
         return self.msg_type in ("Alert", "Update")
 
+    def skip(self, node: Node, check: str, why: str) -> None:
+        """Report that a check could not run, so that its silence is not taken for its consent."""
+        self.report.at(node, "cap.check.skipped", f"{check} not checked: {why}", "")
+
 
 def time_at(node: Node, name: str) -> datetime | None:
     """The instant of the first child of that name; None when absent or not a time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
 
 from broker.cap import model
@@ -135,3 +135,9 @@ def groups() -> tuple[Element, ...]:
     for group in found:
         found.extend(member for member in group.members if member.kind is Kind.GROUP)
     return tuple(found)
+
+
+def relaxed(element: Element, optional: frozenset[str]) -> Element:
+    """The same content model with the elements of these names optional, wherever they stand."""
+    members = tuple(relaxed(member, optional) for member in element.members)
+    return replace(element, members=members, required=element.required and element.name not in optional)

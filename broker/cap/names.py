@@ -10,8 +10,11 @@ CAP_1_0: Final = "http://www.incident.com/cap/1.0"
 XML_SIGNATURE: Final = "http://www.w3.org/2000/09/xmldsig#"
 XML_SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
-OLDER_VERSIONS: Final = {CAP_1_1: "1.1", CAP_1_0: "1.0"}
-"""Namespaces of the CAP versions that are recognised, so that the refusal can name them."""
+VERSIONS: Final = {CAP_1_2: "1.2", CAP_1_1: "1.1", CAP_1_0: "1.0"}
+"""Namespace → version of CAP, for every version that is read."""
+
+OLD_CERTAINTY: Final = "Very Likely"
+"""The certainty of CAP 1.0 that later versions treat as Likely (CAP 1.2, 3.2.2)."""
 
 EVENT_CODE_NAME: Final = "GB/T 35561"
 """`eventCode/valueName` under which our departments give the national event code, for example 11B03.

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from broker.cap import values
 from broker.cap.context import Context
-from broker.cap.model import Reference
+from broker.cap.model import MsgType, Reference
+from broker.cap.rules_sequence import check_sequences
 from broker.cap.tree import Node
 
 _FORBIDDEN = frozenset(" \t\r\n,<&")
 _CLOCK_TOLERANCE = timedelta(minutes=5)
+_MESSAGE_TYPES = frozenset(member.value for member in MsgType)
 _ABOUT_OTHERS = ("Update", "Cancel", "Ack", "Error")
 
 
@@ -23,12 +25,18 @@ def check_alert(root: Node, context: Context) -> None:
             listed = ", ".join(repr(char) for char in bad)
             context.report.at(node, f"cap.{name}.characters", f"{name} holds {listed}")
     sent = root.first("sent")
+    if context.sent is None:
+        context.skip(sent or root, "times before or after sent were", "sent cannot be read")
+    if root.value("msgType") not in _MESSAGE_TYPES:
+        what = "whether references, info, area and expires are needed was"
+        context.skip(root.first("msgType") or root, what, "msgType is unknown")
     if sent is not None and context.sent is not None and context.sent > context.now + _CLOCK_TOLERANCE:
         context.report.at(sent, "cap.sent.future", "sent lies in the future; is a clock wrong?")
     _scope(root, context)
     _lists(root, context)
     _note(root, context)
     _references(root, context)
+    check_sequences(root, context)
     if context.warns and root.first("info") is None:
         context.report.at(root, "cap.info.required", f"an {context.msg_type} needs an info", "")
 
@@ -69,7 +77,7 @@ def _references(root: Node, context: Context) -> None:
         context.report.at(node or root, "cap.references.required", message, "")
     if node is None:
         return
-    own = (root.value("sender"), root.value("identifier"), context.sent)
+    own = (root.value("sender"), root.value("identifier"))
     seen: set[tuple[str, str, datetime]] = set()
     for text in listed:
         reference = Reference.parse(text)
@@ -78,7 +86,8 @@ def _references(root: Node, context: Context) -> None:
             message = f"not a triple sender,identifier,sent: {message}"
             context.report.at(node, "cap.references.format", message, text)
             continue
-        if reference.identity == own:
+        if reference.identity[:2] == own:
+            # An identifier names one message of its sender, so another time makes it no other message.
             context.report.at(node, "cap.references.self", "the message refers to itself", text)
         elif context.sent is not None and reference.sent.instant > context.sent:
             context.report.at(node, "cap.references.later", "the message refers to a later one", text)

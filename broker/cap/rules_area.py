@@ -9,6 +9,7 @@ from broker.cap.tree import Node
 
 _SHAPES = ("polygon", "circle", "geocode")
 _MANY_POINTS = 100
+_FEWEST_POINTS = 4
 _HALF_ROUND_KM = 20_038
 """Half of the Earth's circumference at the equator: no point lies further from a centre."""
 
@@ -17,6 +18,9 @@ def check_area(node: Node, context: Context) -> None:
     """Report what is wrong with one area."""
     if not any(node.first(name) for name in _SHAPES):
         context.report.at(node, "cap.area.unlocated", "area has no polygon, circle or geocode", "")
+    elif node.first("polygon") is None and node.first("circle") is None:
+        message = "area has geocodes only: who does not know the code system cannot tell where it is"
+        context.report.at(node, "cap.geocode.alone", message, "")
     for polygon in node.all("polygon"):
         _polygon(polygon, context)
     for circle in node.all("circle"):
@@ -38,6 +42,7 @@ def _polygon(node: Node, context: Context) -> None:
     if len(words) > context.limits.max_points:
         message = f"polygon has {len(words)} points, the limit is {context.limits.max_points}"
         context.report.at(node, "cap.polygon.limit", message)
+        context.skip(node, "the points and the shape of the polygon were", "it has too many points")
         return
     pairs = [values.parse_pair(word) for word in words]
     points = [pair for pair in pairs if pair is not None]
@@ -45,13 +50,17 @@ def _polygon(node: Node, context: Context) -> None:
         first = pairs.index(None)
         message = f"{len(pairs) - len(points)} of {len(pairs)} are not lat,lon; the first is number {first + 1}"
         context.report.at(node, "cap.polygon.syntax", message, words[first])
+        context.skip(node, "the shape of the polygon was", "it has a point that cannot be read")
         return
     outside = [index for index, point in enumerate(points) if not _in_range(point)]
     if outside:
         _outside(node, context, points, words, outside)
+        context.skip(node, "the shape of the polygon was", "it has a point off the globe")
     else:
         for kind, message in ring_problems(points):
             context.report.at(node, f"cap.polygon.{kind}", message)
+        if len(points) < _FEWEST_POINTS or points[0] != points[-1]:
+            context.skip(node, "whether the polygon crosses itself was", "it is no closed ring")
     if len(points) > _MANY_POINTS:
         context.report.at(node, "cap.polygon.nodes", f"polygon has {len(points)} points")
 
@@ -101,5 +110,7 @@ def _heights(node: Node, context: Context) -> None:
         return
     low = values.parse_decimal(values.collapse(altitude.text))
     high = values.parse_decimal(values.collapse(ceiling.text))
-    if low is not None and high is not None and high < low:
+    if low is None or high is None:
+        context.skip(ceiling, "the order of altitude and ceiling was", "one of them is no number")
+    elif high < low:
         context.report.at(ceiling, "cap.ceiling.order", "ceiling is below altitude")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from broker.cap import values
 from broker.cap.context import Context, report_repeated, time_at
 from broker.cap.rules_area import check_area
 from broker.cap.rules_resource import check_resource
+from broker.cap.rules_text import check_texts
 from broker.cap.tree import Node
 
 _TEXTS = ("event", "headline", "description", "instruction")
@@ -16,7 +19,8 @@ def check_info(node: Node, context: Context) -> None:
     """Report what is wrong with one info, its resources and areas."""
     _language(node, context)
     _times(node, context)
-    _texts(node, context)
+    _headline(node, context)
+    check_texts(node, context)
     _codes(node, context)
     _web(node, context)
     areas = node.all("area")
@@ -42,7 +46,7 @@ def _language(node: Node, context: Context) -> None:
 
 
 def _times(node: Node, context: Context) -> None:
-    effective, onset, expires = (time_at(node, name) for name in ("effective", "onset", "expires"))
+    effective, onset, expires = (_time(node, name, context) for name in ("effective", "onset", "expires"))
     for name, instant in (("effective", effective), ("onset", onset)):
         child = node.first(name)
         if child is not None and instant is not None and context.sent is not None and instant < context.sent:
@@ -63,7 +67,15 @@ def _times(node: Node, context: Context) -> None:
         context.report.at(child, "cap.expires.past", "the info has already expired")
 
 
-def _texts(node: Node, context: Context) -> None:
+def _time(node: Node, name: str, context: Context) -> datetime | None:
+    instant = time_at(node, name)
+    child = node.first(name)
+    if instant is None and child is not None:
+        context.skip(child, f"the order of {name} and the other times was", f"{name} cannot be read")
+    return instant
+
+
+def _headline(node: Node, context: Context) -> None:
     headline = node.first("headline")
     if headline is None or values.is_blank(headline.text):
         context.report.at(headline or node, "cap.headline.absent", "info has no headline", "")

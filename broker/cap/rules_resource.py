@@ -26,6 +26,9 @@ def check_resource(node: Node, context: Context) -> None:
         content = values.parse_base64(carried.text)
         if content is None:
             context.report.at(carried, "cap.derefUri.base64", "derefUri is not base64")
+    if content is None and not values.is_blank(node.value("digest") or ""):
+        why = "derefUri cannot be read" if has_content else "the content is linked, and links are not followed"
+        context.skip(node, "the digest was", why)
     _size(node, content, context)
     _digest(node, content, context)
 

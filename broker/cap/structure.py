@@ -5,22 +5,24 @@ It also gives our own verdict on what the OASIS schema would say, without needin
 
 from __future__ import annotations
 
-from broker.cap import grammar, values
+from broker.cap import grammar, names, values
 from broker.cap.collector import Collector
 from broker.cap.grammar import Element, Kind
 from broker.cap.tree import Node
 
-_OLD_CERTAINTY = "very likely"
 
+def check(root: Node, collector: Collector, content: Element = grammar.ALERT) -> bool:
+    """Report every departure from the content model; True when a schema of that model would accept the tree.
 
-def check(root: Node, collector: Collector) -> bool:
-    """Report every departure from the content model; True when the OASIS schema would accept the tree."""
-    return _Checker(collector).group(root, grammar.ALERT)
+    With the model of CAP 1.2, which is the default, that is the verdict of the OASIS schema.
+    """
+    return _Checker(collector, content).group(root, content)
 
 
 class _Checker:
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: Collector, content: Element) -> None:
         self._report = collector
+        self._content = content
 
     def group(self, node: Node, element: Element) -> bool:
         """Check a node with members; every check runs, whatever the others found."""
@@ -32,7 +34,7 @@ class _Checker:
         good = self._counts(node, element) and good
         furthest = -1
         for child in node.children:
-            if child.signature and element is grammar.ALERT:
+            if child.signature and element is self._content:
                 furthest = len(element.members)
                 continue
             member = element.member(child.name) if child.namespace is None else None
@@ -73,7 +75,8 @@ class _Checker:
             message = f"{child.name} does not belong in {element.name} but in {', '.join(home)}"
         else:
             message = f"{child.name} is not an element of CAP 1.2"
-        self._report.at(child, "cap.element.unknown", message)
+        # The password of CAP 1.0 may stand in a message that says it is newer, and is nobody else's business.
+        self._report.at(child, "cap.element.unknown", message, "" if child.name == "password" else None)
 
     def _misplaced(self, child: Node, element: Element, furthest: int) -> None:
         after = "the signature" if furthest == len(element.members) else element.members[furthest].name
@@ -134,13 +137,16 @@ class _Checker:
         allowed = element.allowed
         if node.text in allowed:
             return True
+        if node.name == "certainty" and node.text == names.OLD_CERTAINTY:
+            self._report.at(
+                node, "cap.certainty.deprecated", "Very Likely of CAP 1.0 counts as Likely; write Likely"
+            )
+            return False
         plain = values.collapse(node.text).casefold()
         close = next((value for value in allowed if value.casefold() == plain), None)
         message = f"{node.name} must be one of {', '.join(allowed)}"
         if close is not None:
             message += f"; written exactly so: {close}"
-        elif node.name == "certainty" and plain == _OLD_CERTAINTY:
-            message += "; CAP 1.0 said Very Likely for what is now Likely"
         self._report.at(node, f"cap.{node.name}.value", message)
         return False
 

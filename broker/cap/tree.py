@@ -80,6 +80,39 @@ class Node:
                 self._steps[id(node)] = node.name if plain else f"{node.name}[{seen[node.name]}]"
         return self._steps[id(child)]
 
+    def copy(self, parent: Node | None = None) -> Node:
+        """The same node and all below it once more, under another parent."""
+        twin = Node(
+            self.name,
+            self.text,
+            parent=parent,
+            line=self.line,
+            pointer=self.pointer,
+            namespace=self.namespace,
+            signature=self.signature,
+            attributes=self.attributes,
+        )
+        for child in self.children:
+            child.copy(twin)
+        return twin
+
+    def settle(self) -> None:
+        """Fix the places of everything below, so that they stay those of the document when the tree is changed."""
+        for child in self.children:
+            self.step_to(child)
+            child.settle()
+
+    def drop(self, child: Node) -> None:
+        """Take a child out; `settle` first where places still matter."""
+        self.children.remove(child)
+        self._by_name = None
+
+    def put(self, name: str, text: str) -> None:
+        """Add a child that stands for a part of this node's text, and shares its place in the document."""
+        Node(name, text, parent=self, line=self.line)
+        self._by_name = None
+        self._steps = None
+
     @property
     def by_name(self) -> dict[str, list[Node]]:
         """The CAP children under their names, in order; the tree must be complete before this is asked."""

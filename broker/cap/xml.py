@@ -1,10 +1,11 @@
-"""CAP 1.2 as XML: a parser that refuses what is dangerous before it parses, and a stable writer."""
+"""CAP as XML: a parser that refuses what is dangerous before it parses, and a stable writer."""
 
 from __future__ import annotations
 
 import codecs
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape  # writes only; nothing is parsed with the standard library
 
 from lxml import etree
@@ -46,7 +47,6 @@ _DECLARATION = re.compile(
 )
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SYNTAX_ERRORS = 10
-_PREFIX = "{" + names.CAP_1_2 + "}"
 _SIGNATURE_PREFIX = "{" + names.XML_SIGNATURE + "}"
 _LOCATIONS = frozenset(
     f"{{{names.XML_SCHEMA_INSTANCE}}}{name}" for name in ("schemaLocation", "noNamespaceSchemaLocation")
@@ -62,21 +62,20 @@ class _RefusedError(Exception):
 
 
 def parse_xml(data: bytes, *, limits: Limits | None = None) -> Parsed:
-    """Parse one CAP 1.2 message; never raises for what is in `data`.
+    """Parse one message of CAP 1.2, 1.1 or 1.0; never raises for what is in `data`.
 
     No entity is ever resolved and nothing is fetched: a document type declaration is refused before the
     XML parser sees the bytes, whatever their encoding. `root` is None when there is nothing to check against
-    CAP 1.2, and `findings` then says why.
+    CAP, and `findings` then says why. The tree of an older version is as sent; `broker.cap.older` maps it.
     """
     limits = limits or Limits()
     collector = Collector(Posture.STRICT, limits.max_findings)
     parsed = Parsed(None)
     try:
-        text = _decode(data, limits)
-        root = _parse(text, collector)
+        root = _parse(_decode(data, limits), collector)
         if root is not None:
-            _recognise(root, parsed)
-            _Converter(limits, parsed).convert(root)
+            namespace = _recognise(root, parsed)
+            _Converter(limits, parsed, namespace).convert(root)
     except _RefusedError as refused:
         parsed.root = None
         collector.add(refused.rule, refused.place, str(refused), refused.value)
@@ -84,23 +83,43 @@ def parse_xml(data: bytes, *, limits: Limits | None = None) -> Parsed:
     return parsed
 
 
-def safe_root(data: bytes, limits: Limits) -> tuple[etree._Element | None, list[Finding]]:
+@dataclass(frozen=True, slots=True)
+class SafeDocument:
+    """XML of any vocabulary that passed the guards: its outermost element, and the text that was parsed.
+
+    `root` is None when it did not pass, and `findings` then says why. In `text` the XML declaration is blank
+    and the byte order mark is gone; `codec` is the encoding that it was decoded from.
+    """
+
+    root: etree._Element | None
+    text: str
+    codec: str
+    findings: tuple[Finding, ...]
+
+
+def safe_document(data: bytes, limits: Limits) -> SafeDocument:
     """Parse XML of any vocabulary under the same guards as `parse_xml`; never raises for what is in `data`.
 
-    The outermost element, or None with findings that say why. For formats that are not CAP but come from
-    outside just as CAP does: size, encoding, document type declaration, depth and number of elements are
-    all looked at here.
+    For formats that are not CAP but come from outside just as CAP does: size, encoding, document type
+    declaration, depth and number of elements are all looked at here.
     """
     collector = Collector(Posture.STRICT, limits.max_findings)
-    root = None
+    root, source = None, _Text("", "")
     try:
-        root = _parse(_decode(data, limits), collector)
+        source = _decode(data, limits)
+        root = _parse(source, collector)
         if root is not None:
             _refuse_excess(root, limits)
     except _RefusedError as refused:
         root = None
         collector.add(refused.rule, refused.place, str(refused), refused.value)
-    return root, collector.result()
+    return SafeDocument(root, source.text, source.codec, tuple(collector.result()))
+
+
+def safe_root(data: bytes, limits: Limits) -> tuple[etree._Element | None, list[Finding]]:
+    """The outermost element of `safe_document`, or None with findings that say why."""
+    document = safe_document(data, limits)
+    return document.root, list(document.findings)
 
 
 def _refuse_excess(root: etree._Element, limits: Limits) -> None:
@@ -117,7 +136,12 @@ def _refuse_excess(root: etree._Element, limits: Limits) -> None:
         level = [child for element in level for child in element if isinstance(child.tag, str)]
 
 
-def _decode(data: bytes, limits: Limits) -> str:
+class _Text(NamedTuple):
+    text: str
+    codec: str
+
+
+def _decode(data: bytes, limits: Limits) -> _Text:
     """The text of the document, its XML declaration blanked, free of a document type declaration."""
     if len(data) > limits.max_bytes:
         raise _RefusedError("cap.size", f"the message has {len(data)} bytes, the limit is {limits.max_bytes}")
@@ -143,7 +167,7 @@ def _decode(data: bytes, limits: Limits) -> str:
         raise _RefusedError("cap.xml.encoding", message, place=f"line {line}") from None
     text = _blank_declaration(text, mark, codec)
     _refuse_doctype(text)
-    return text
+    return _Text(text, codec)
 
 
 def _blank_declaration(text: str, mark: bytes, codec: str) -> str:
@@ -182,9 +206,9 @@ def _refuse_doctype(text: str) -> None:
         raise _RefusedError("cap.xml.doctype", message, place=f"line {line}", value=text[position : position + 60])
 
 
-def _parse(text: str, collector: Collector) -> etree._Element | None:
+def _parse(source: _Text, collector: Collector) -> etree._Element | None:
     try:
-        data = text.encode()
+        data = source.text.encode()
     except UnicodeEncodeError as error:
         raise _RefusedError("cap.xml.encoding", f"character {error.start} is half of a pair") from None
     parser = etree.XMLParser(
@@ -212,28 +236,27 @@ def _parse(text: str, collector: Collector) -> etree._Element | None:
     return root
 
 
-def _recognise(root: etree._Element, parsed: Parsed) -> None:
-    """Refuse a document whose outermost element is not the alert of CAP 1.2."""
+def _recognise(root: etree._Element, parsed: Parsed) -> str:
+    """The namespace of the alert; refuses a document whose outermost element is no alert of CAP."""
     name = etree.QName(root)
     place = "/" + name.localname
-    if name.namespace in names.OLDER_VERSIONS:
-        parsed.version = names.OLDER_VERSIONS[name.namespace]
-        message = f"this is CAP {parsed.version}; send CAP 1.2"
-        raise _RefusedError("cap.version", message, place=place, value=name.namespace)
     if name.localname != "alert":
         raise _RefusedError("cap.root", "the outermost element must be alert", place=place, value=root.tag)
-    if name.namespace != names.CAP_1_2:
+    version = names.VERSIONS.get(name.namespace or "")
+    if version is None:
         message = f"the namespace must be {names.CAP_1_2}"
         raise _RefusedError("cap.namespace", message, place=place, value=name.namespace or "")
-    parsed.version = "1.2"
+    parsed.version = version
+    return name.namespace or ""
 
 
 class _Converter:
     """Turns lxml's tree into ours, counting as it goes."""
 
-    def __init__(self, limits: Limits, parsed: Parsed) -> None:
+    def __init__(self, limits: Limits, parsed: Parsed, namespace: str) -> None:
         self._limits = limits
         self._parsed = parsed
+        self._prefix = "{" + namespace + "}"
         self._elements = 0
 
     def convert(self, root: etree._Element) -> None:
@@ -247,9 +270,9 @@ class _Converter:
             message = f"elements are nested more than {self._limits.max_depth} deep"
             raise _RefusedError("cap.depth", message, place=f"line {_line(element)}")
         tag = element.tag
-        own = tag.startswith(_PREFIX)
+        own = tag.startswith(self._prefix)
         node = Node(
-            tag[len(_PREFIX) :] if own else tag.rpartition("}")[2],
+            tag[len(self._prefix) :] if own else tag.rpartition("}")[2],
             element.text or "",
             parent=parent,
             line=_line(element),

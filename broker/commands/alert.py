@@ -7,12 +7,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import aiohttp
 
-from broker.cap.document import read
-from broker.cap.findings import Posture
+from broker.commands import lint
 from broker.commands.common import Subparsers, run
 
 TOKEN_VARIABLE = "FENGHUO_TOKEN"  # noqa: S105 - the variable's name
@@ -22,11 +21,7 @@ def add(commands: Subparsers) -> None:
     """Register the command."""
     parser = commands.add_parser("alert", help="lint, submit and follow alerts")
     inner = parser.add_subparsers(required=True, metavar="ACTION")
-    lint = inner.add_parser("lint", help="list everything that is wrong with CAP files")
-    lint.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    lint.add_argument("--lenient", action="store_true", help="judge as a foreign feed, not as our departments")
-    lint.add_argument("--json", action="store_true")
-    lint.set_defaults(command=_lint)
+    lint.add(inner)
     submit = inner.add_parser("submit", help=f"post a CAP file; the token is taken from ${TOKEN_VARIABLE}")
     submit.add_argument("file", type=Path, metavar="FILE")
     status = inner.add_parser("status", help=f"state and counts; the token is taken from ${TOKEN_VARIABLE}")
@@ -38,45 +33,6 @@ def add(commands: Subparsers) -> None:
 
 def _form(path: Path, data: bytes) -> Literal["xml", "json"]:
     return "json" if path.suffix == ".json" or data.lstrip()[:1] == b"{" else "xml"
-
-
-def _lint(args: argparse.Namespace) -> int:
-    out: list[dict[str, Any]] = []
-    good = True
-    for path in args.files:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            print(f"{path}: {error.strerror}", file=sys.stderr)
-            return 2
-        posture = Posture.LENIENT if args.lenient else Posture.STRICT
-        reading = read(data, _form(path, data), posture=posture)
-        good = good and reading.valid
-        alert = reading.alert
-        out.append(
-            {
-                "file": str(path),
-                "alerts": [
-                    {
-                        "identifier": alert.identifier if alert else None,
-                        "sender": alert.sender if alert else None,
-                        "sent": alert.sent.text if alert else None,
-                        "valid": reading.valid,
-                        "schema_valid": reading.schema_valid,
-                        "findings": [finding.as_dict() for finding in reading.findings],
-                    }
-                ],
-            }
-        )
-        if not args.json:
-            print(f"{path}: {'valid' if reading.valid else 'NOT valid'}")
-            for finding in reading.findings:
-                line = f"line {finding.line}, " if finding.line else ""
-                print(f"  {finding.severity}: {finding.message} [{finding.rule}]")
-                print(f"    at {line}{finding.place}" + (f": {finding.value}" if finding.value else ""))
-    if args.json:
-        print(json.dumps(out, ensure_ascii=False, indent=1))
-    return 0 if good else 1
 
 
 def _headers() -> dict[str, str] | None:

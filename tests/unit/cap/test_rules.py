@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from broker.cap import RULES, Finding, Grade, Limits, Posture, parse_xml, read, to_json
 from broker.cap.build import alert_of
+from broker.cap.model import Certainty
 from tests.unit.cap.samples import ALERT, NOW, swap
 
 POLYGON = "29.9,106.1 29.9,106.5 30.2,106.5 30.2,106.1 29.9,106.1"
@@ -194,7 +196,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "cap.responseType.value": (">Shelter<", ">Hide<", "/alert/info[1]/responseType[1]"),
     "cap.urgency.value": (">Immediate<", "> Immediate<", "/alert/info[1]/urgency"),
     "cap.severity.value": (">Extreme<", ">Red<", "/alert/info[1]/severity"),
-    "cap.certainty.value": (">Likely<", ">Very Likely<", "/alert/info[1]/certainty"),
+    "cap.certainty.value": (">Likely<", ">Surely<", "/alert/info[1]/certainty"),
+    "cap.certainty.deprecated": (">Likely<", ">Very Likely<", "/alert/info[1]/certainty"),
     "cap.identifier.missing": ("<identifier>50000041600000_20260618093000</identifier>", "", "/alert"),
     "cap.sender.missing": ("<sender>rain@cq.example.org</sender>", "", "/alert"),
     "cap.sent.missing": ("<sent>2026-06-18T09:30:00+08:00</sent>", "", "/alert"),
@@ -211,9 +214,16 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "cap.resourceDesc.missing": ("<resourceDesc>map</resourceDesc>", "", "/alert/info[1]/resource[1]"),
     "cap.mimeType.missing": ("<mimeType>image/png</mimeType>", "", "/alert/info[1]/resource[1]"),
     "cap.areaDesc.missing": ("<areaDesc>合川区</areaDesc>", "", "/alert/info[1]/area[1]"),
+    "cap.text.placeholder": ("暴雨红色预警", "{{ event }}红色预警", "/alert/info[1]/headline"),
+    "cap.info.override": (
+        "</info>",
+        "</info>" + INFO.replace("Extreme", "Severe"),
+        "/alert/info[2]/severity",
+    ),
+    "cap.geocode.alone": (AREA[AREA.index("<polygon>") : AREA.index("<geocode>")], "", "/alert/info[1]/area[1]"),
+    "cap.check.skipped": ("<sent>2026-06-18T09", "<sent>2026-06-18T29", "/alert/sent"),
     "cap.root": ("<alert ", "<info ", "/info"),
     "cap.namespace": (":cap:1.2", ":cap:1.3", "/alert"),
-    "cap.version": (":cap:1.2", ":cap:1.1", "/alert"),
     "cap.xml.version": ('version="1.0"', 'version="1.1"', "line 1"),
     "cap.xml.encoding": ('encoding="UTF-8"', 'encoding="UTF-7"', "line 1"),
     "cap.xml.doctype": ("<alert ", '<!-- a --><!DOCTYPE alert [<!ENTITY x "y">]><alert ', "line 2"),
@@ -271,6 +281,7 @@ def test_breaking_a_rule_is_found_in_its_place(rule: str) -> None:
     assert found[0].severity is RULES[rule].strict
     assert found[0].clause == RULES[rule].clause
     assert len(found[0].value) <= 120
+    assert found[0].message
 
 
 @pytest.mark.parametrize("rule", BROKEN)
@@ -292,8 +303,25 @@ def test_breaking_a_rule_of_json_is_found_in_its_place(rule: str) -> None:
     assert not reading.valid
 
 
+# Rules that one message of CAP 1.2 cannot break, and the tests that break them.
+ELSEWHERE = {
+    "cap.version": "test_older.py",
+    "cap.version.mapped": "test_older.py",
+    "cap.version.newer": "test_older.py",
+    "cap.version.dropped": "test_older.py",
+    "cap.version.unmapped": "test_older.py",
+    "cap.identity.conflict": "test_identities.py",
+    "cap.identity.repeated": "test_identities.py",
+}
+
+
 def test_every_rule_of_the_catalogue_has_a_message_that_breaks_it() -> None:
-    assert set(BROKEN) | set(JSON_BROKEN) == set(RULES)
+    assert set(BROKEN) | set(JSON_BROKEN) | set(ELSEWHERE) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", ELSEWHERE)
+def test_rules_that_are_broken_elsewhere_are_named_there(rule: str) -> None:
+    assert f'"{rule}"' in (Path(__file__).parent / ELSEWHERE[rule]).read_text(encoding="utf-8")
 
 
 def test_a_rule_is_never_graver_in_the_lenient_posture() -> None:
@@ -328,10 +356,14 @@ def test_a_finding_clips_its_value_and_shows_control_characters() -> None:
     assert finding.value == "a\\nb"
 
 
-def test_an_old_word_for_certainty_is_explained_not_replaced() -> None:
-    reading = read(_broken("cap.certainty.value"), "xml", now=NOW)
-    assert reading.alert is None
-    assert "Likely" in reading.errors[0].message
+def test_the_old_word_for_likely_counts_as_likely_as_the_standard_says_and_is_reported() -> None:
+    strict = read(_broken("cap.certainty.deprecated"), "xml", now=NOW)
+    lenient = read(_broken("cap.certainty.deprecated"), "xml", posture=Posture.LENIENT, now=NOW)
+    assert not strict.valid
+    assert lenient.valid
+    assert lenient.alert is not None
+    assert lenient.alert.infos[0].certainty is Certainty.LIKELY
+    assert not lenient.schema_valid
 
 
 def test_a_cancel_needs_neither_info_nor_expiry() -> None:

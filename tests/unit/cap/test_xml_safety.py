@@ -21,7 +21,9 @@ BODY = ALERT.partition("?>")[2].lstrip()
 def _rules(data: bytes, *, limits: Limits | None = None, kind: str = "xml") -> list[str]:
     reading = _read(data, limits, kind)
     assert reading.alert is None
-    return [finding.rule for finding in reading.findings]
+    # Not everything could be looked at, and the report says so.
+    assert [finding.rule for finding in reading.findings].count("cap.check.skipped") >= 1
+    return [finding.rule for finding in reading.findings if finding.rule != "cap.check.skipped"]
 
 
 def _read(data: bytes, limits: Limits | None = None, kind: str = "xml") -> Reading:
