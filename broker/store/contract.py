@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 from broker.ledger.arrays import LedgerRow, Milestone, Ordinals, Receipts
+from broker.store.outside_contract import Callbacks, Feeds, Published
 from broker.store.records import (
     AlertEvent,
     AlertRecord,
@@ -347,7 +348,19 @@ class Parking(Protocol):
         ...
 
 
-class Store(Alerts, Registry, Dispatch, Claims, Ledger, Accounts, Parking, Protocol):
+class Store(
+    Alerts,
+    Registry,
+    Dispatch,
+    Claims,
+    Ledger,
+    Accounts,
+    Parking,
+    Published,
+    Feeds,
+    Callbacks,
+    Protocol,
+):
     """All of it."""
 
     async def start(self) -> None:

@@ -77,6 +77,7 @@ alerts = sa.Table(
     sa.UniqueConstraint("sender", "identifier", "sent", name="uq_alerts_identity"),
     sa.Index("ix_alerts_state", "state", "id"),
     sa.Index("ix_alerts_digest", "digest"),
+    sa.Index("ix_alerts_released", "released", "id"),
 )
 
 alert_events = sa.Table(
@@ -314,5 +315,89 @@ parked = sa.Table(
     sa.Column("headers", sa.JSON, nullable=False),
     _bytes("body"),
     # An id that a person has read is never given to another message.
+    sqlite_autoincrement=True,
+)
+
+feeds = sa.Table(
+    "feeds",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("shown"),
+    _big("tried", nullable=True),
+    _big("succeeded", nullable=True),
+    _int("failures"),
+    _int("listed"),
+    _big("seen"),
+    _big("imported"),
+    _big("refused"),
+    _text("error", nullable=True),
+    _big("next_try"),
+    _text("etag", nullable=True),
+    _text("last_modified", nullable=True),
+    _text("owner", nullable=True),
+    _big("lease_until", nullable=True),
+)
+
+feed_items = sa.Table(
+    "feed_items",
+    metadata,
+    sa.Column("feed", sa.Text, sa.ForeignKey("feeds.name"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    _text("place"),
+    _text("outcome"),
+    _big("first_seen"),
+    _big("last_seen"),
+    _int("tries"),
+    _text("identifier", nullable=True),
+    _text("sender", nullable=True),
+    _bytes("digest", nullable=True),
+    _text("alert", nullable=True),
+    sa.Column("findings", sa.JSON, nullable=False),
+    _bytes("body", nullable=True),
+    sa.Index("ix_feed_items_first_seen", "feed", "first_seen"),
+)
+
+callbacks = sa.Table(
+    "callbacks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    _text("department"),
+    _text("shown"),
+    _bytes("sealed"),
+    sa.Column("states", sa.JSON, nullable=False),
+    _big("created"),
+    _big("cursor"),
+)
+
+callback_deliveries = sa.Table(
+    "callback_deliveries",
+    metadata,
+    _id(),
+    sa.Column("callback", sa.Text, sa.ForeignKey("callbacks.id"), nullable=False),
+    sa.Column("event", Big, sa.ForeignKey("alert_events.id"), nullable=False),
+    _text("alert"),
+    _text("state"),
+    _big("at"),
+    _text("why"),
+    _big("created"),
+    _big("next_try"),
+    _int("attempts"),
+    _int("taken"),
+    _big("lease_until", nullable=True),
+    _text("outcome"),
+    _big("closed", nullable=True),
+    _int("status", nullable=True),
+    _text("error", nullable=True),
+    sa.UniqueConstraint("callback", "event", name="uq_callback_deliveries_event"),
+    # Only what waits: the index stays small however many deliveries history holds.
+    sa.Index(
+        "ix_callback_deliveries_waiting",
+        "callback",
+        "alert",
+        "event",
+        postgresql_where=sa.text("outcome = 'waiting'"),
+        sqlite_where=sa.text("outcome = 'waiting'"),
+    ),
+    # A delivery that was read must not be taken for a later one with its id.
     sqlite_autoincrement=True,
 )

@@ -10,19 +10,33 @@ from broker.errors import ConfigError, Problem
 from broker.store import schema
 from broker.store.accounts import SqlAccounts
 from broker.store.alerts import SqlAlerts
+from broker.store.callbacks import SqlCallbacks
 from broker.store.chains import SqlChains
 from broker.store.claims import SqlClaims
 from broker.store.contract import Store
 from broker.store.database import Database
 from broker.store.dispatch import SqlDispatch
 from broker.store.ledger import SqlLedger
+from broker.store.outside import SqlFeeds, SqlPublished
 from broker.store.parking import SqlParking
 from broker.store.postgres import PostgresDatabase
 from broker.store.registry import SqlRegistry
 from broker.store.sqlite import SqliteDatabase
 
 
-class SqlStore(SqlAlerts, SqlChains, SqlRegistry, SqlDispatch, SqlClaims, SqlLedger, SqlAccounts, SqlParking):
+class SqlStore(
+    SqlAlerts,
+    SqlChains,
+    SqlRegistry,
+    SqlDispatch,
+    SqlClaims,
+    SqlLedger,
+    SqlAccounts,
+    SqlParking,
+    SqlPublished,
+    SqlFeeds,
+    SqlCallbacks,
+):
     """All nouns on one database. See broker.store.contract.Store."""
 
     async def start(self) -> None:
