@@ -77,6 +77,14 @@ class Columns:
         found: NDArray[np.int64] = self.division_table[self.divisions[where]]
         return found
 
+    def positions_of(self, ids: Recipients) -> Positions:
+        """Where these ids (ascending) stand; those that are not there are left out."""
+        where = np.searchsorted(self.ids, ids)
+        known = where < len(self.ids)
+        known[known] = self.ids[where[known]] == ids[known]
+        found: Positions = where[known].astype(np.int64)
+        return found
+
     def of_kinds(self, kinds: Iterable[Kind]) -> Mask:
         """Which recipients are of one of these kinds."""
         wanted = np.zeros(256, np.bool_)
