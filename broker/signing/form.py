@@ -41,7 +41,7 @@ DIGESTS: Final = frozenset({DigestAlgorithm.SHA256, DigestAlgorithm.SHA384, Dige
 _METHODS: Final = frozenset(method.value for method in SIGNATURE_METHODS)
 _DIGESTS: Final = frozenset(digest.value for digest in DIGESTS)
 _CANONICAL: Final = frozenset(method.value for method in CanonicalizationMethod)
-_EXCLUSIVE: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
+EXCLUSIVE: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
 ROOTS: Final = frozenset(f"{{{space}}}alert" for space in (names.CAP_1_2, names.CAP_1_1, names.CAP_1_0))
 _MOST_ELEMENTS: Final = 60
 """In a Signature; one with three certificates has 20."""
@@ -187,14 +187,16 @@ def _transforms(transforms: etree._Element) -> Iterator[Problem]:
 
 
 def _canonical(element: etree._Element, place: str, rule: str) -> Iterator[Problem]:
-    """With comments or without, inclusive or exclusive: broker.cap reads texts across comments, so that a comment
-    can change no value whether it is signed or not."""
+    """Inclusive or exclusive; with comments or without is the same, for a whole document is signed without them.
+
+    `broker.cap` reads texts across comments, so that one that is put in changes no value.
+    """
     algorithm = element.get("Algorithm", "")
     if algorithm not in _CANONICAL:
         yield Problem(
             place, rule, "the algorithm must be Canonical XML 1.0 or 1.1, inclusive or exclusive", algorithm
         )
-    prefixes = f"{{{_EXCLUSIVE}}}InclusiveNamespaces"
+    prefixes = f"{{{EXCLUSIVE}}}InclusiveNamespaces"
     if [child.tag for child in element] not in ([], [prefixes]):
         yield Problem(place, rule, "canonicalization takes no parameter but InclusiveNamespaces", algorithm)
 
