@@ -10,10 +10,10 @@ from typing import Final
 import uvloop
 
 from broker.errors import FenghuoError
-from loadtest import fanout, report
+from loadtest import fanout, intake, report
 from loadtest.scenario import Result, Scenario, say
 
-SCENARIOS: Final = (fanout.SCENARIO,)
+SCENARIOS: Final = (fanout.SCENARIO, intake.SCENARIO)
 
 
 def main() -> int:

@@ -52,18 +52,6 @@ async def production(amqp: str, database: str, sample: int, rounds: int) -> dict
     return _summary("production", sample, 1 + _SENDERS + _RECORDERS, figures)
 
 
-async def rabbit_version(url: str) -> str:
-    """What the server says it is."""
-    connection = await aio_pika.connect(url)
-    try:
-        assert connection.transport is not None
-        properties = connection.transport.connection.server_properties
-        version = properties.get("version", "unknown")
-        return version.decode() if isinstance(version, bytes) else str(version)
-    finally:
-        await connection.close()
-
-
 def _summary(form: str, sample: int, processes: int, seconds: list[float]) -> dict[str, Any]:
     return {
         "form": form,

@@ -8,13 +8,11 @@ import secrets
 import tempfile
 import time
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import aiohttp
-import asyncpg
 import numpy as np
 
 from broker.app import all_roles
@@ -25,7 +23,7 @@ from broker.store.sql import open_store
 from broker.types import ChannelName
 from loadtest import control, machine, servers
 from loadtest.processes import Child
-from loadtest.scenario import LoadTestError, Result, Scenario, Variant, say
+from loadtest.scenario import LoadTestError, Result, Scenario, Variant, count, say
 from loadtest.viewer import Viewer
 from loadtest.world import World, fill, lay_out, red_alert
 
@@ -35,27 +33,17 @@ _PLANNED, _DELIVERED = COUNT_NAMES.index("planned"), COUNT_NAMES.index("delivere
 _QUANTILES: Final = (0, 1, 10, 25, 50, 75, 90, 99, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class Servers:
-    """The servers of the production form."""
-
-    amqp: str
-    database: str
-    versions: dict[str, str]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the scenario."""
-    parser.add_argument("--recipients", type=_count, default=1_000_000, metavar="N")
+    parser.add_argument("--recipients", type=count, default=1_000_000, metavar="N")
     parser.add_argument(
         "--embedded",
         action="store_true",
         help="one process on SQLite (default: RabbitMQ and PostgreSQL)",
     )
-    parser.add_argument("--amqp", metavar="URL", help="a RabbitMQ to use; default: a private one is started")
-    parser.add_argument("--database", metavar="URL", help="a PostgreSQL to use; default: a private one is started")
-    parser.add_argument("--rounds", type=_count, default=3, metavar="N", help="the median round counts")
-    parser.add_argument("--sample", type=_count, default=30_000, metavar="N", help="recipients of the control arm")
+    servers.add_arguments(parser)
+    parser.add_argument("--rounds", type=count, default=3, metavar="N", help="the median round counts")
+    parser.add_argument("--sample", type=count, default=30_000, metavar="N", help="recipients of the control arm")
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="keep a profile of each of our processes")
 
 
@@ -63,7 +51,7 @@ async def run(args: argparse.Namespace) -> Result:
     """Measure, then run the control arm on the same machine. Raises LoadTestError."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fenghuo-loadtest-")))
-        lent = None if args.embedded else await _servers(args, stack)
+        lent = None if args.embedded else await servers.lend(args.amqp, args.database, stack)
         described = machine.describe(**(lent.versions if lent else {}))
         measured = await _measure(args, folder, lent)
         say(f"control arm: {args.sample:,} recipients, one message, row and receipt for each …")
@@ -75,24 +63,7 @@ async def run(args: argparse.Namespace) -> Result:
     return Result(SCENARIO.name, measured, ordinary, round(ratio, 1), described)
 
 
-async def _servers(args: argparse.Namespace, stack: AsyncExitStack) -> Servers:
-    amqp, database = args.amqp, args.database
-    if database is None:
-        say("starting a private PostgreSQL …")
-        database = await stack.enter_async_context(servers.postgres())
-    if amqp is None:
-        say("starting a private RabbitMQ …")
-        amqp = await stack.enter_async_context(servers.rabbitmq())
-    connection = await asyncpg.connect(database)
-    try:
-        version = connection.get_server_version()
-    finally:
-        await connection.close()
-    rabbit = await control.rabbit_version(amqp)
-    return Servers(amqp, database, {"postgresql": f"{version.major}.{version.micro}", "rabbitmq": rabbit})
-
-
-async def _measure(args: argparse.Namespace, folder: Path, lent: Servers | None) -> dict[str, Any]:
+async def _measure(args: argparse.Namespace, folder: Path, lent: servers.Servers | None) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         database = transport = prefix = None
         if lent is not None:
@@ -202,13 +173,6 @@ async def _quiet(store: Store, alert: str) -> None:
             while await store.open_work(alert):
                 await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
-
-
-def _count(text: str) -> int:
-    number = int(text.replace("_", "").replace(",", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 up")
-    return number
 
 
 SCENARIO: Final = Scenario(

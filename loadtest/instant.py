@@ -45,6 +45,9 @@ class InstantChannel:
         self._wake.set()
         return submitted(window, at=now)
 
+    async def withdraw(self, alert: str) -> None:
+        """Nothing waits here."""
+
     async def listen(self) -> AsyncIterator[Receipts]:
         """One piece for each window."""
         while True:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil, floor, log10
-from typing import Final
-
-from loadtest.scenario import Result
+from typing import Any, Final
 
 _WIDTH: Final = 760
 _LEFT: Final = 90
@@ -17,12 +15,14 @@ _GROUP: Final = 86
 _MEASURED, _CONTROL, _INK, _LINE = "#c8102e", "#8a8f98", "#333333", "#dddddd"
 
 
-def side_by_side(results: Sequence[tuple[str, Result]]) -> str:
-    """Recipients per second of both arms of each result, on a logarithmic axis."""
-    figures = [
-        (title, float(result.measured["recipients_per_s"]), float(result.control["recipients_per_s"]))
-        for title, result in results
-    ]
+Arms = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+"""Title, measured, control."""
+
+
+def side_by_side(results: Sequence[Arms], figure: str = "recipients_per_s") -> str:
+    """One figure of both arms of each result, on a logarithmic axis."""
+    figures = [(title, float(measured[figure]), float(ordinary[figure])) for title, measured, ordinary in results]
+    unit = figure.removesuffix("_per_s").replace("_", " ").capitalize()
     values = [value for _, *pair in figures for value in pair]
     low, high = floor(log10(min(values))), ceil(log10(max(values)))
     scale = (_WIDTH - _LEFT - _RIGHT) / max(1, high - low)
@@ -34,7 +34,7 @@ def side_by_side(results: Sequence[tuple[str, Result]]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"'
     parts = [
         f'{head} font-family="sans-serif" font-size="12" fill="{_INK}">',
-        "<title>Recipients per second, measured and control, logarithmic</title>",
+        f"<title>{unit} per second, measured and control, logarithmic</title>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
     for power in range(low, high + 1):

@@ -29,16 +29,26 @@ class Child:
 
     @classmethod
     async def start(
-        cls, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None
+        cls,
+        name: str,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        errors: Path | None = None,
     ) -> Child:
-        """Start it and wait for its line. Raises LoadTestError."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
-            stdin=PIPE,
-            stdout=PIPE,
-            cwd=_ROOT,
-            env={**os.environ, **(environment or {})},
-        )
+        """Start it and wait for its line; what it says on standard error goes to the file `errors` if given.
+
+        Raises LoadTestError.
+        """
+        with contextlib.ExitStack() as stack:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module, *arguments),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=None if errors is None else stack.enter_context(errors.open("ab")),
+                cwd=_ROOT,
+                env={**os.environ, **(environment or {})},
+            )
         assert process.stdout is not None
         line = b""
         with contextlib.suppress(TimeoutError):
@@ -62,6 +72,15 @@ class Child:
     def peak_memory(self) -> float:
         """The most resident memory that it has had, in MB (proc(5), VmHWM)."""
         return peak_memory(self._process.pid)
+
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used, of its threads together (proc(5), utime and stime)."""
+        try:
+            status = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        user, system = status.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL to what does not go."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest import plots
-from loadtest.scenario import LoadTestError, Result, Scenario, Variant, say
+from loadtest.scenario import LoadTestError, Result, Scenario, Variant, parts, say
 
 _HEAD: Final = """# Benchmarks
 
@@ -47,12 +47,17 @@ def write(scenarios: Sequence[Scenario], docs: Path, *, only: Sequence[str] | No
             if only is None or variant.name in only:
                 raw.write_text(_measure(scenario, variant) + "\n")
             if raw.exists():
-                results.append((variant, Result(**json.loads(raw.read_text()))))
+                results.append((variant, Result.of(raw.read_text())))
         for variant, result in results:
             page += list(_section(variant, result))
         if results:
             name = f"{scenario.name}.svg"
-            (folder / name).write_text(plots.side_by_side([(variant.title, result) for variant, result in results]))
+            shown = [
+                (f"{variant.title}: {title}" if title else variant.title, part["measured"], part["control"])
+                for variant, result in results
+                for title, part in parts(result)
+            ]
+            (folder / name).write_text(plots.side_by_side(shown, scenario.figure))
             page += [f"![{scenario.name}, measured and control](benchmarks/{name})", ""]
     (docs / "benchmarks.md").write_text("\n".join(page))
     say(f"written: {docs / 'benchmarks.md'}")
@@ -61,10 +66,12 @@ def write(scenarios: Sequence[Scenario], docs: Path, *, only: Sequence[str] | No
 
 def lines(result: Result) -> Iterator[str]:
     """A result for people."""
-    for name, arm in (("measured", result.measured), ("control", result.control)):
-        yield f"{name}:"
-        yield from (f"  {key}: {_text(value)}" for key, value in arm.items() if key != "rounds")
-    yield f"ratio: {result.ratio:,}"
+    for title, part in parts(result):
+        prefix = f"{title}: " if title else ""
+        for name in ("measured", "control"):
+            yield f"{prefix}{name}:"
+            yield from (f"  {key}: {_text(value)}" for key, value in part[name].items() if key != "rounds")
+        yield f"{prefix}ratio: {part['ratio']:,}"
 
 
 def _measure(scenario: Scenario, variant: Variant) -> str:
@@ -80,20 +87,24 @@ def _measure(scenario: Scenario, variant: Variant) -> str:
 
 
 def _section(variant: Variant, result: Result) -> Iterator[str]:
-    measured, control = result.measured, result.control
     yield f"### {variant.title}"
     yield ""
-    yield f"`python -m loadtest {result.scenario} {' '.join(variant.arguments)}`"
+    yield f"`python -m loadtest {result.scenario} {' '.join(variant.arguments)}`".replace(" `", "`")
     yield ""
-    yield "| | measured | control |"
-    yield "|---|---:|---:|"
-    for key in [key for key in measured if not isinstance(measured[key], (dict, list))]:
-        yield f"| {key} | {_text(measured[key])} | {_text(control.get(key, ''))} |"
-    yield f"| **ratio** | **{result.ratio:,}** | 1 |"
-    yield ""
-    for key in [key for key in measured if isinstance(measured[key], dict)]:
-        yield f"{key}: " + ", ".join(f"{name} {_text(value)}" for name, value in measured[key].items())
+    for title, part in parts(result):
+        measured, control = part["measured"], part["control"]
+        if title:
+            yield f"#### {title.capitalize()}"
+            yield ""
+        yield "| | measured | control |"
+        yield "|---|---:|---:|"
+        for key in [key for key in measured if not isinstance(measured[key], (dict, list))]:
+            yield f"| {key} | {_text(measured[key])} | {_text(control.get(key, ''))} |"
+        yield f"| **ratio** | **{part['ratio']:,}** | 1 |"
         yield ""
+        for key in [key for key in measured if isinstance(measured[key], dict)]:
+            yield f"{key}: " + ", ".join(f"{name} {_text(value)}" for name, value in measured[key].items())
+            yield ""
     yield "Machine: " + ", ".join(f"{key} {_text(value)}" for key, value in result.machine.items())
     yield ""
 

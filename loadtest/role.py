@@ -70,10 +70,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--profile", type=Path, help="write a profile (cProfile) of this process to FILE")
+    parser.add_argument("--log-level", default="warning", choices=("info", "warning"))
     parser.add_argument("roles", nargs="*", help="default: all, in one process")
     args = parser.parse_args()
-    logs.configure("warning")
-    sys.setswitchinterval(float(__import__("os").environ.get("SWI", "0.005")))
+    logs.configure(args.log_level)
     settings = Settings.load(args.config)
     roles = tuple(args.roles) or all_roles(settings)
     profile = cProfile.Profile() if args.profile else None

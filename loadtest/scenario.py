@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from broker.errors import FenghuoError
@@ -26,10 +26,24 @@ class Result:
     ratio: float
     """The comparison that the scenario's goal names: more is better for throughput."""
     machine: dict[str, Any]
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further measurements of the same run by name, each with `measured`, `control` and `ratio` of its own."""
 
     def json(self) -> str:
-        """One line."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """One line; what was measured beside stands under its own name."""
+        own = asdict(self)
+        beside = own.pop("beside")
+        return json.dumps(own | beside, ensure_ascii=False)
+
+    @classmethod
+    def of(cls, text: str) -> Result:
+        """What `json` wrote."""
+        content = json.loads(text)
+        names = [name for name in (own.name for own in fields(cls)) if name in content]
+        return cls(
+            **{name: content[name] for name in names},
+            beside={name: part for name, part in content.items() if name not in names},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +67,25 @@ class Scenario:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Awaitable[Result]]
     variants: tuple[Variant, ...]
+    figure: str = "recipients_per_s"
+    """The key of the figure that the plot shows of both arms."""
+
+
+def parts(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, measurement) of a result: its own, which has no name, then those beside."""
+    yield "", {"measured": result.measured, "control": result.control, "ratio": result.ratio}
+    yield from result.beside.items()
 
 
 def say(text: str) -> None:
     """A line for people, on standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def count(text: str) -> int:
+    """A number of an option, from 1 up. Raises argparse.ArgumentTypeError."""
+    number = int(text.replace("_", "").replace(",", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 up")
+    return number

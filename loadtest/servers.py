@@ -5,6 +5,7 @@ Both run with their own defaults, so that the figures are those of an ordinary i
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -16,7 +17,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +26,54 @@ import aio_pika
 import asyncpg
 
 from broker.ports import free_ports
-from loadtest.scenario import LoadTestError
+from loadtest.scenario import LoadTestError, say
 
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers of the production form."""
+
+    amqp: str
+    database: str
+    versions: dict[str, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name servers which run already."""
+    parser.add_argument("--amqp", metavar="URL", help="a RabbitMQ to use; default: a private one is started")
+    parser.add_argument("--database", metavar="URL", help="a PostgreSQL to use; default: a private one is started")
+
+
+async def lend(amqp: str | None, database: str | None, stack: AsyncExitStack) -> Servers:
+    """Those that are named, and private ones for the rest, which end with `stack`. Raises LoadTestError."""
+    if database is None:
+        say("starting a private PostgreSQL …")
+        database = await stack.enter_async_context(postgres())
+    if amqp is None:
+        say("starting a private RabbitMQ …")
+        amqp = await stack.enter_async_context(rabbitmq())
+    connection = await asyncpg.connect(database)
+    try:
+        version = connection.get_server_version()
+    finally:
+        await connection.close()
+    rabbit = await rabbit_version(amqp)
+    return Servers(amqp, database, {"postgresql": f"{version.major}.{version.micro}", "rabbitmq": rabbit})
+
+
+async def rabbit_version(url: str) -> str:
+    """What the server says it is."""
+    connection = await aio_pika.connect(url)
+    try:
+        assert connection.transport is not None
+        properties = connection.transport.connection.server_properties
+        version = properties.get("version", "unknown")
+        return version.decode() if isinstance(version, bytes) else str(version)
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

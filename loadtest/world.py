@@ -27,7 +27,8 @@ from broker.store.contract import Store
 from broker.types import ChannelName, Kind
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_DEPARTMENT: Final = "meteorology"
+DEPARTMENTS: Final = _ROOT / "config/departments.yaml"
+DEPARTMENT: Final = "meteorology"
 _CITY: Final = "500000000000"
 _BATCHES_IN_HAND: Final = 16
 
@@ -45,7 +46,14 @@ class World:
     """The dashboard's."""
 
 
-def lay_out(folder: Path, *, store: str | None, transport: str | None, prefix: str | None) -> World:
+def lay_out(
+    folder: Path,
+    *,
+    store: str | None,
+    transport: str | None,
+    prefix: str | None,
+    departments: Path = DEPARTMENTS,
+) -> World:
     """Write keys and the configuration file: the city's own policies, templates and regions, phones only."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = folder / "address.keys"
@@ -62,7 +70,7 @@ def lay_out(folder: Path, *, store: str | None, transport: str | None, prefix: s
             "divisions": str(_ROOT / "config/regions/divisions.csv"),
             "districts": str(_ROOT / "config/regions/districts.geojson"),
             "events": str(_ROOT / "config/events.yaml"),
-            "departments": str(_ROOT / "config/departments.yaml"),
+            "departments": str(departments),
             "policies": str(_ROOT / "policies"),
             "templates": str(_ROOT / "templates"),
         },
@@ -91,7 +99,7 @@ async def fill(world: World, store: Store, recipients: int) -> World:
     # Everybody is reached by a real alert, so that the number asked for is the number sent.
     everybody = replace(columns, kinds=np.full(recipients, Kind.PUBLIC, np.uint8))
     await write_recipients(store, keyring, channel, everybody)
-    token, record = tokens.new(_DEPARTMENT, days=1)
+    token, record = tokens.new(DEPARTMENT, days=1)
     await store.add_token(record)
     password = await new_person(store, world.person, "operator")
     return replace(world, token=token, password=password)

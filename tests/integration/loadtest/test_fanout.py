@@ -14,7 +14,7 @@ import pytest
 
 from broker.store.sql import open_store
 from broker.types import ChannelName
-from loadtest import control, machine, plots, report, servers
+from loadtest import machine, plots, report, servers
 from loadtest.fanout import SCENARIO
 from loadtest.scenario import LoadTestError, Result, Scenario, Variant
 from loadtest.world import fill, lay_out, red_alert
@@ -96,9 +96,9 @@ async def test_private_servers_answer_and_are_gone_afterwards() -> None:
     with pytest.raises(OSError):
         await asyncpg.connect(url)
     async with servers.rabbitmq() as url:
-        assert await control.rabbit_version(url)
+        assert await servers.rabbit_version(url)
     with pytest.raises(OSError):
-        await control.rabbit_version(url)
+        await servers.rabbit_version(url)
 
 
 async def test_a_number_that_is_none_is_misuse() -> None:
@@ -129,7 +129,8 @@ def a_result(speed: float) -> Result:
 
 
 def test_a_plot_shows_both_arms_and_the_longer_bar_is_the_faster() -> None:
-    drawn = plots.side_by_side([("A & B", a_result(1_500_000.0))])
+    made = a_result(1_500_000.0)
+    drawn = plots.side_by_side([("A & B", made.measured, made.control)])
     assert "A &amp; B" in drawn
     assert "1,500,000/s" in drawn
     assert "900/s" in drawn
