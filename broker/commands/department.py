@@ -9,6 +9,7 @@ from broker.clock import from_ms, now_ms
 from broker.commands.common import Subparsers, add_config, run, store_of
 from broker.intake import tokens
 from broker.intake.departments import Departments
+from broker.types import Realm
 
 
 def add(commands: Subparsers) -> None:
@@ -18,7 +19,12 @@ def add(commands: Subparsers) -> None:
     token = inner.add_parser("token", help="make a token and show it once")
     token.add_argument("department", help="a department's id, as in departments.yaml")
     token.add_argument("--days", type=int, help="valid for so many days (default: until revoked)")
-    token.add_argument("--release", action="store_true", help="may also release alerts of others in the department")
+    token.add_argument(
+        "--drill", action="store_true", help="posts and releases Exercise and Test, and nothing live"
+    )
+    role = token.add_mutually_exclusive_group()
+    role.add_argument("--release", action="store_true", help="may also release alerts of others in the department")
+    role.add_argument("--machine", action="store_true", help="a sensor's: held to the department's machine limits")
     add_config(token)
     token.set_defaults(command=lambda args: run(_token(args)))
     listing = inner.add_parser("tokens", help="list tokens")
@@ -36,7 +42,10 @@ async def _token(args: argparse.Namespace) -> int:
         scopes = [tokens.Scope.POST, tokens.Scope.READ]
         if args.release:
             scopes.append(tokens.Scope.RELEASE)
-        token, record = tokens.new(department.id, scopes, days=args.days)
+        if args.machine:
+            scopes.append(tokens.Scope.MACHINE)
+        realm = Realm.DRILL if args.drill else Realm.LIVE
+        token, record = tokens.new(department.id, scopes, days=args.days, realm=realm)
         await store.add_token(record)
         print(f"{record.id}: keep it well, it is not shown again", file=sys.stderr)
         print(token)
@@ -48,7 +57,7 @@ async def _list(args: argparse.Namespace) -> int:
         for token in await store.tokens():
             ended = token.revoked or (token.expires if (token.expires or now_ms()) < now_ms() else None)
             until = f"ended {from_ms(ended):%Y-%m-%d}" if ended else "valid"
-            print(f"{token.id}\t{token.department}\t{','.join(token.scopes)}\t{until}")
+            print(f"{token.id}\t{token.department}\t{token.realm}\t{','.join(token.scopes)}\t{until}")
     return 0
 
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from broker import logs
 from broker.cap.document import read
 from broker.cap.findings import Posture
 from broker.cap.limits import Limits
-from broker.cap.model import Alert
-from broker.cap.segments import Segment, segments
+from broker.cap.model import Alert, MsgType, Status
 from broker.clock import from_ms, now_ms, to_ms
 from broker.errors import Conflict, InputRefused, Problem
+from broker.intake import references, signals
 from broker.intake.authority import Authority
 from broker.intake.departments import Departments
+from broker.intake.describing import described, expires_of
+from broker.intake.expiry import Expiry
+from broker.intake.signatures import SignatureCheck
+from broker.intake.tokens import Scope
 from broker.store.contract import Store
 from broker.store.records import AlertEvent, AlertRecord, TokenRecord
-from broker.types import AlertState
+from broker.types import AlertState, Realm
 
 _DAY_MS: Final = 86_400_000
-_OLDEST_MS: Final = _DAY_MS
+_OLDEST_MS: Final = references.LATE_MS
 _LONGEST_MS: Final = 31 * _DAY_MS
 _MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
     "application/cap+xml": "xml",
@@ -31,6 +35,11 @@ _MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
     "application/json": "json",
     "application/cap+json": "json",
 }
+_REALMS: Final = {
+    Realm.LIVE: (Status.ACTUAL, Status.SYSTEM, Status.DRAFT),
+    Realm.DRILL: (Status.EXERCISE, Status.TEST, Status.DRAFT),
+}
+"""What a credential may post."""
 _LONGEST_CONTENT_TYPE: Final = 200
 _ID: Final = re.compile(r"[0-9a-f]{21}", re.ASCII)
 
@@ -39,11 +48,20 @@ class Intake:
     """Accepts alerts from departments."""
 
     def __init__(
-        self, store: Store, departments: Departments, authority: Authority, *, max_bytes: int = 512 * 1024
+        self,
+        store: Store,
+        departments: Departments,
+        authority: Authority,
+        *,
+        expiry: Expiry | None = None,
+        signatures: SignatureCheck | None = None,
+        max_bytes: int = 512 * 1024,
     ) -> None:
         self._store = store
         self._departments = departments
         self._authority = authority
+        self._expiry = expiry or Expiry()
+        self._signatures = signatures
         self.max_bytes = max_bytes
         self._limits = Limits(max_bytes=max_bytes)
         self._log = logs.get(role="intake")
@@ -61,16 +79,27 @@ class Intake:
         received = now_ms()
         known = await self._store.alert_by_digest(hashlib.sha256(body).digest())
         if known is not None and known.department == token.department:
+            if wrong := realm_problems(Status(known.status), token):
+                raise InputRefused(wrong, status=403)
             return known  # before lint: a repeated post may come after the alert has expired
         alert = self._understood(body, form, received)
         department = self._departments.get(token.department)
+        named = await references.resolve(alert, self._store)
         denied, unclear = self._authority.problems(alert, department)
-        unclear += _untimely(alert, received)
+        denied = realm_problems(alert.status, token) + denied
+        if self._signatures is not None:
+            denied += self._signatures.problems(body, form, department, received)
+        for wrong, odd in (
+            references.problems(alert, named, department),
+            await self._machines(alert, named, token),
+        ):
+            denied, unclear = denied + wrong, unclear + odd
+        unclear += [*signals.problems(alert), *_untimely(alert, received)]
         if unclear or denied:
             raise InputRefused(denied + unclear, status=403 if denied and not unclear else 422)
-        record = _record(alert, body, content_type, received, token)
+        record = self._record(alert, body, content_type, received, token, named)
         event = AlertEvent(record.id, received, AlertState.RECEIVED, token.id, "posted by the department")
-        kept = await self._store.add_alert(record, event)
+        kept = await self._store.add_alert(record, event, references.records(record.id, named))
         if kept.digest != record.digest:
             raise Conflict(
                 f"an alert with this identity ({alert.sender}, {alert.identifier}, {alert.sent.text}) "
@@ -95,6 +124,52 @@ class Intake:
         ]
         raise InputRefused(problems, status=400 if reading.version is None and form == "xml" else 422)
 
+    async def _machines(
+        self, alert: Alert, named: Sequence[references.Named], token: TokenRecord
+    ) -> tuple[list[Problem], list[Problem]]:
+        """A machine takes back only what a machine of its department has posted."""
+        if Scope.MACHINE not in token.scopes or alert.msg_type is not MsgType.CANCEL:
+            return [], []
+        machines = {each.id for each in await self._store.tokens() if Scope.MACHINE in each.scopes}
+        message = "a machine may cancel only what a machine has posted; a person must do this"
+        denied = [
+            Problem("/alert/references", "authority.machine", message, each.reference.text)
+            for each in named
+            if each.target is None or each.target.author not in machines
+        ]
+        return denied, []
+
+    def _record(
+        self,
+        alert: Alert,
+        body: bytes,
+        content_type: str,
+        received: int,
+        token: TokenRecord,
+        named: Sequence[references.Named],
+    ) -> AlertRecord:
+        told = described(alert, [each.target for each in named if each.target is not None])
+        return AlertRecord(
+            id=new_id(received),
+            sender=alert.sender,
+            identifier=alert.identifier,
+            sent=to_ms(alert.sent.instant),
+            department=token.department,
+            status=str(alert.status),
+            msg_type=str(alert.msg_type),
+            level=told.level,
+            event=told.event,
+            headline=told.headline,
+            content_type=content_type,
+            digest=hashlib.sha256(body).digest(),
+            body=body,
+            received=received,
+            expires=expires_of(alert, self._expiry, received, told.expires),
+            state=AlertState.RECEIVED,
+            author=token.id,
+            scope=str(alert.scope),
+        )
+
 
 def form_of(content_type: str) -> Literal["xml", "json"]:
     """The form that a Content-Type names. Raises InputRefused (415).
@@ -110,46 +185,28 @@ def form_of(content_type: str) -> Literal["xml", "json"]:
     raise InputRefused([problem], status=415)
 
 
-def highest(parts: list[Segment]) -> Segment:
-    """The segment with the highest level; the first of equals."""
-    return max(parts, key=lambda part: 0 if part.level is None else part.level.rank)
+def realm_problems(status: Status, token: TokenRecord) -> list[Problem]:
+    """Live and drill are kept apart by credentials, never by a word in the message alone."""
+    if status in _REALMS[token.realm]:
+        return []
+    allowed = ", ".join(_REALMS[token.realm])
+    message = f"a token of the realm {token.realm} posts {allowed}, not {status}"
+    return [Problem("/alert/status", "authority.realm", message, str(status))]
 
 
 def _untimely(alert: Alert, received: int) -> Iterator[Problem]:
     """Times that no fresh warning has: a message out of an archive, or one that would stand for months."""
     sent = to_ms(alert.sent.instant)
     if sent < received - _OLDEST_MS:
-        message = f"sent more than {_OLDEST_MS // _DAY_MS} day ago: a new warning has a new time"
+        message = f"sent more than {_OLDEST_MS // _DAY_MS} day ago: a new message has a new time"
         yield Problem("/alert/sent", "intake.sent.old", message, alert.sent.text)
+    if sent > received + references.EARLY_MS:
+        message = "sent more than an hour from now: is a clock wrong?"
+        yield Problem("/alert/sent", "intake.sent.future", message, alert.sent.text)
     for number, info in enumerate(alert.infos, 1):
         if info.expires is not None and to_ms(info.expires.instant) > max(sent, received) + _LONGEST_MS:
             message = f"a warning may stand for {_LONGEST_MS // _DAY_MS} days at most"
             yield Problem(f"/alert/info[{number}]/expires", "intake.expires.far", message, info.expires.text)
-
-
-def _record(alert: Alert, body: bytes, content_type: str, received: int, token: TokenRecord) -> AlertRecord:
-    parts = segments(alert)
-    top = highest(parts)
-    expires = [part.expires.instant for part in parts if part.expires is not None]
-    return AlertRecord(
-        id=new_id(received),
-        sender=alert.sender,
-        identifier=alert.identifier,
-        sent=to_ms(alert.sent.instant),
-        department=token.department,
-        status=str(alert.status),
-        msg_type=str(alert.msg_type),
-        level=None if top.level is None else str(top.level),
-        event=top.event_code or "",
-        headline=next((info.headline for info in top.infos if info.headline), alert.infos[0].event or ""),
-        content_type=content_type,
-        digest=hashlib.sha256(body).digest(),
-        body=body,
-        received=received,
-        expires=max(to_ms(instant) for instant in expires),
-        state=AlertState.RECEIVED,
-        author=token.id,
-    )
 
 
 def new_id(at: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import shapely
 
-from broker.cap.model import Alert, Area, MsgType, Scope
+from broker.cap.model import Alert, Area, MsgType
 from broker.cap.names import EVENT_CODE_NAME, GEOCODE_NAMES
 from broker.cap.segments import Segment, segments
 from broker.errors import Problem
@@ -43,19 +44,14 @@ class Authority:
         if len(alert.identifier) > _LONGEST_IDENTIFIER:
             message = f"{len(alert.identifier)} characters; at most {_LONGEST_IDENTIFIER} are taken"
             unclear.append(Problem("/alert/identifier", "intake.identifier.length", message))
-        if alert.msg_type is not MsgType.ALERT:
-            message = f"msgType {alert.msg_type} is not taken yet; only Alert is"
-            unclear.append(Problem("/alert/msgType", "intake.msgtype", message, str(alert.msg_type)))
-        if alert.scope is not Scope.PUBLIC:
-            message = f"scope {alert.scope} must never reach public channels and is not taken; only Public is"
-            unclear.append(Problem("/alert/scope", "intake.scope", message, str(alert.scope)))
+        # Of a Cancel only the words are used: it goes to those who had the alert, whatever area it draws.
+        # Ack and Error answer somebody and warn of nothing.
+        if alert.msg_type not in (MsgType.ALERT, MsgType.UPDATE):
+            return denied, unclear
         for segment in segments(alert):
             place = f"/alert/info[{1 + alert.infos.index(segment.infos[0])}]"
             self._event(segment, department, place, denied, unclear)
             self._level(segment, department, place, denied, unclear)
-            if segment.expires is None:
-                message = "an alert without an end would stand for ever: say when it expires"
-                unclear.append(Problem(f"{place}/expires", "intake.expires", message))
             for number, area in enumerate(segment.areas, 1):
                 where = f"{place}/area[{number}]"
                 unclear += self._unresolvable(area, where)
@@ -120,7 +116,7 @@ class Authority:
                 yield Problem(f"{place}/geocode[{number}]", "authority.region", message, geocode.value)
         if any(len(prefix) == 2 for prefix in department.prefixes):
             return  # the whole city: what lies over the border reaches nobody
-        territory = self._territory(granted)
+        territory = self._territory(tuple(granted))
         for where, shape in _shapes(area, place):
             try:
                 inside = territory is not None and _within(shape, territory)
@@ -136,9 +132,15 @@ class Authority:
         except UnknownRegion:
             return True  # reported as unknown: telling it twice helps nobody
 
-    def _territory(self, granted: list[str]) -> shapely.Geometry | None:
+    @lru_cache(maxsize=256)  # noqa: B019 - one Authority lives as long as the process
+    def _territory(self, granted: tuple[str, ...]) -> shapely.Geometry | None:
+        """What these regions cover, with the slack, prepared for many questions."""
         outlines = [found.outline for code in granted if (found := self._districts.get(code)) is not None]
-        return shapely.union_all(outlines) if outlines else None
+        if not outlines:
+            return None
+        territory = shapely.buffer(shapely.union_all(outlines), _SLACK_DEGREES)
+        shapely.prepare(territory)
+        return territory
 
 
 def _shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
@@ -151,7 +153,7 @@ def _shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
 
 def _within(shape: Polygon | Circle, territory: shapely.Geometry) -> bool:
     geometry = shape.geometry() if isinstance(shape, Polygon) else _rim(shape)
-    return bool(shapely.covers(shapely.buffer(territory, _SLACK_DEGREES), geometry))
+    return bool(shapely.covers(territory, geometry))
 
 
 def _rim(circle: Circle) -> shapely.Polygon:

@@ -13,6 +13,7 @@ from broker.clock import now_ms
 from broker.errors import NotAllowed
 from broker.store.contract import Accounts
 from broker.store.records import TokenRecord
+from broker.types import Realm
 
 _PREFIX: Final = "fh_"
 """Makes a leaked token easy to recognise for scanners."""
@@ -24,6 +25,8 @@ class Scope(StrEnum):
     POST = "alerts:post"
     READ = "alerts:read"
     RELEASE = "alerts:release"
+    MACHINE = "alerts:machine"
+    """Posts by itself, as a sensor does: held to the department's limits, and never releases."""
 
 
 class Unauthenticated(NotAllowed):
@@ -36,9 +39,19 @@ def digest(token: str) -> bytes:
 
 
 def new(
-    department: str, scopes: Iterable[Scope] = (Scope.POST, Scope.READ), *, days: int | None = None
+    department: str,
+    scopes: Iterable[Scope] = (Scope.POST, Scope.READ),
+    *,
+    days: int | None = None,
+    realm: Realm = Realm.LIVE,
 ) -> tuple[str, TokenRecord]:
-    """A fresh token, to be shown once, and the record to keep; valid for `days` or until revoked."""
+    """A fresh token, to be shown once, and the record to keep; valid for `days` or until revoked.
+
+    It belongs to one realm for ever: live warnings or drills. Raises ValueError for a machine that may release.
+    """
+    scopes = tuple(scopes)
+    if Scope.MACHINE in scopes and Scope.RELEASE in scopes:
+        raise ValueError("a machine may not release: release is a person's act")
     token = _PREFIX + secrets.token_urlsafe(32)
     created = now_ms()
     record = TokenRecord(
@@ -49,6 +62,7 @@ def new(
         created=created,
         expires=None if days is None else created + days * 86_400_000,
         revoked=None,
+        realm=realm,
     )
     return token, record
 

@@ -112,7 +112,6 @@ def times() -> Iterator[Case]:
         "cap.expires.order",
         lambda: with_value("expires", time_from_now(timedelta(hours=-9)))(),
     )
-    yield Case("no expires", 422, "intake.expires", without("expires"))
     yield Case(
         "begins after it ends",
         422,
@@ -122,7 +121,7 @@ def times() -> Iterator[Case]:
 
 
 def _about_an_earlier_one(kind: str) -> Body:
-    triple = "hechuan-met@warning.example,earlier,2026-01-01T00:00:00+08:00"
+    triple = "wulong-met@warning.example,earlier,2026-01-01T00:00:00+08:00"
     text = f"</scope><references>{triple}</references>"
     return changed(lambda t: t.replace(">Alert<", f">{kind}<", 1).replace("</scope>", text, 1))
 
@@ -130,22 +129,16 @@ def _about_an_earlier_one(kind: str) -> Body:
 def whole_message() -> Iterator[Case]:
     public = "<scope>Public</scope>"
     yield Case("restricted to nobody", 422, "cap.restriction.required", swapped("Public", "Restricted"))
-    yield Case(
-        "restricted",
-        422,
-        "intake.scope",
-        swapped(public, "<scope>Restricted</scope><restriction>staff</restriction>"),
-    )
     yield Case("private to nobody", 422, "cap.addresses.required", swapped("Public", "Private"))
-    yield Case("private", 422, "intake.scope", swapped(public, "<scope>Private</scope><addresses>a b</addresses>"))
     for kind in ("Update", "Cancel", "Ack", "Error"):
         yield Case(f"{kind} of nothing", 422, "cap.references.required", with_value("msgType", kind))
-        yield Case(
-            f"{kind}, which is not taken yet",
-            422,
-            "intake.msgtype",
-            _about_an_earlier_one(kind),
-        )
+    for kind in ("Update", "Cancel"):
+        yield Case(f"{kind} of another sender's", 403, "authority.reference", _about_an_earlier_one(kind))
+    for status in ("Exercise", "Test"):
+        yield Case(f"{status} with a live token", 403, "authority.realm", with_value("status", status))
+    headline = "合川区气象台发布暴雨预警"
+    yield Case("a drill by its headline", 422, "intake.signals", swapped(headline, f"【演练】{headline}"))
+    yield Case("lifted by its headline", 422, "intake.signals", swapped(headline, "合川区气象台解除暴雨预警"))
     for name, text in (
         ("words", "the one of this morning"),
         ("two parts", "hechuan-met@warning.example,earlier"),

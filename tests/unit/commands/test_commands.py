@@ -347,6 +347,30 @@ def test_a_token_is_shown_once_listed_by_id_and_can_be_revoked(config: Path, cap
     assert main(["department", "revoke", "nobody", *where]) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "realm", "scopes"),
+    [
+        ([], "live", "alerts:post,alerts:read"),
+        (["--drill"], "drill", "alerts:post,alerts:read"),
+        (["--drill", "--release"], "drill", "alerts:post,alerts:read,alerts:release"),
+        (["--machine"], "live", "alerts:post,alerts:read,alerts:machine"),
+    ],
+)
+def test_a_token_is_of_one_realm_and_has_the_scopes_that_were_asked_for(
+    config: Path, capsys: Capture, options: list[str], realm: str, scopes: str
+) -> None:
+    assert main(["department", "token", "meteorology", *options, "--config", str(config)]) == 0
+    capsys.readouterr()
+    assert main(["department", "tokens", "--config", str(config)]) == 0
+    assert capsys.readouterr().out.strip().split("\t")[1:] == ["meteorology", realm, scopes, "valid"]
+
+
+def test_a_machine_that_releases_is_misuse(config: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["department", "token", "meteorology", "--machine", "--release", "--config", str(config)])
+    assert caught.value.code == 2
+
+
 def test_a_token_for_an_unknown_department_is_refused(config: Path, capsys: Capture) -> None:
     assert main(["department", "token", "astrology", "--config", str(config)]) == 1
     assert "no department 'astrology'" in capsys.readouterr().err

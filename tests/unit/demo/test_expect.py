@@ -12,7 +12,7 @@ from broker.cap import read, segments
 from broker.demo.alerts import day
 from broker.demo.expect import NaiveArea, Row, expected
 from broker.geo.shapes import Circle, Polygon
-from broker.intake.accept import highest
+from broker.intake.describing import highest
 from broker.types import Kind
 
 SQUARE = ((30.0, 106.0), (30.0, 107.0), (31.0, 107.0), (31.0, 106.0), (30.0, 106.0))

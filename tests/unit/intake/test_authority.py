@@ -12,7 +12,7 @@ import shapely
 
 from broker.cap.compose import circle_area, compose, geocode_area, polygon_area
 from broker.cap.level import Level
-from broker.cap.model import Alert, Area, Circle, NamedValue, Polygon, Scope, Severity
+from broker.cap.model import Alert, Area, Circle, MsgType, NamedValue, Polygon, Severity
 from broker.geo.events import EventCatalogue
 from broker.geo.shapes import distance_km
 from broker.intake.authority import Authority
@@ -251,10 +251,6 @@ def test_an_area_without_a_place_is_unclear() -> None:
     assert unclear(an_alert(Area("合川"))) == {"intake.area.empty"}
 
 
-def test_an_alert_without_an_end_is_unclear() -> None:
-    assert unclear(with_info(an_alert(), expires=None)) == {"intake.expires"}
-
-
 def test_a_severity_that_is_no_level_is_unclear() -> None:
     assert unclear(with_info(an_alert(), severity=Severity.UNKNOWN)) == {"intake.level"}
 
@@ -265,9 +261,20 @@ def test_an_event_without_a_known_code_is_unclear() -> None:
     assert unclear(with_info(an_alert(), event_codes=(NamedValue("SAME", "TOR"),))) == {"intake.event.absent"}
 
 
-@pytest.mark.parametrize("scope", [Scope.RESTRICTED, Scope.PRIVATE])
-def test_what_is_not_public_is_not_taken(scope: Scope) -> None:
-    assert unclear(replace(an_alert(), scope=scope)) == {"intake.scope"}
+@pytest.mark.parametrize("msg_type", [MsgType.CANCEL, MsgType.ACK, MsgType.ERROR])
+def test_what_warns_of_nothing_is_not_asked_for_event_level_or_area(msg_type: MsgType) -> None:
+    """A Cancel goes to those who had the alert: an area that it draws, even over the border, means nothing."""
+    elsewhere = an_alert(geocode_area("武隆", ["500156"]), Area("nowhere"), event="11A51")
+    message = with_info(replace(elsewhere, msg_type=msg_type), severity=Severity.UNKNOWN)
+
+    assert authority().problems(message, of("met-hechuan")) == ([], [])
+    assert authority().problems(replace(message, infos=()), of("met-hechuan")) == ([], [])
+
+
+def test_an_update_must_be_as_right_as_the_alert_was() -> None:
+    update = replace(an_alert(geocode_area("武隆", ["500156"])), msg_type=MsgType.UPDATE)
+
+    assert denied(update, of("met-hechuan")) == {"authority.region"}
 
 
 def test_an_identifier_longer_than_a_store_can_key_is_not_taken() -> None:

@@ -15,6 +15,7 @@ from broker.intake import tokens
 from broker.store.contract import Store
 from broker.store.records import TokenRecord
 from broker.store.sql import open_store
+from broker.types import Realm
 
 
 @pytest.fixture
@@ -36,6 +37,25 @@ def test_tokens_are_256_random_bits_of_which_only_the_digest_is_kept() -> None:
         assert record.digest == hashlib.sha256(token.encode()).digest()
         assert token not in repr(record)
         assert record.department == "met"
+
+
+def test_a_token_is_live_unless_it_is_made_for_drills() -> None:
+    assert tokens.new("met")[1].realm is Realm.LIVE
+    assert tokens.new("met", realm=Realm.DRILL)[1].realm is Realm.DRILL
+
+
+def test_a_machine_never_gets_a_token_that_releases() -> None:
+    scopes = (tokens.Scope.POST, tokens.Scope.MACHINE)
+    assert tokens.new("met", scopes)[1].scopes == ("alerts:post", "alerts:machine")
+    with pytest.raises(ValueError, match="person"):
+        tokens.new("met", (*scopes, tokens.Scope.RELEASE))
+
+
+async def test_the_realm_of_a_token_is_kept(store: Store) -> None:
+    token, record = tokens.new("met", realm=Realm.DRILL)
+    await store.add_token(record)
+
+    assert (await tokens.authenticate(f"Bearer {token}", store)).realm is Realm.DRILL
 
 
 async def test_a_token_is_known_again_in_any_case_of_the_scheme(store: Store) -> None:
