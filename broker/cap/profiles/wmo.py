@@ -45,6 +45,7 @@ RULES = catalogue(
     Rule("wmo.language.same.severity", "Severity is the same in every language.", _GUIDE, _E, _W),
     Rule("wmo.language.same.certainty", "Certainty is the same in every language.", _GUIDE, _E, _W),
     Rule("wmo.language.same.area", "The area is the same in every language.", _GUIDE, _E, _W),
+    Rule("wmo.language.same.geocode", "Geocodes are the same in every language.", _GUIDE, _W, _I),
     Rule("wmo.expires.required", "An info of an Alert or Update says when it expires.", _GUIDE, _E, _W),
     Rule("wmo.time.early", "effective, onset and expires are not before sent.", _COMPOSER, _E, _W),
     Rule("wmo.span.day", "An info holds for no more than a day.", _COMPOSER, _W, _I),
@@ -116,7 +117,7 @@ def _same_in_all(infos: list[Node], report: Collector) -> None:
         for name, value in _COMPARED:
             # As sets: a translation may be cut into more infos, which the count reports.
             if set(Counter(map(value, here))) != set(Counter(map(value, there))):
-                node = here[0].first(name) or here[0]
+                node = here[0].first("area" if name == "geocode" else name) or here[0]
                 shown = None if node.name == name and not node.children else ""
                 message = f"{name} in {language} is not that in {first}"
                 report.at(node, f"wmo.language.same.{name}", message, shown)
@@ -127,17 +128,26 @@ def _word(name: str) -> Callable[[Node], Hashable]:
 
 
 def _area(info: Node) -> Hashable:
-    """The shapes of an info's areas; the description counts only where there are none, for it is translated."""
+    """The shapes of an info's areas: their geometry, or their geocodes where there is none.
+
+    The description counts for nothing, since it is translated.
+    """
     shapes: set[Hashable] = set()
     for area in info.all("area"):
         heights = text_of(area, "altitude"), text_of(area, "ceiling")
         for name in ("polygon", "circle"):
-            shapes.update((name, tuple(values.words(node.text)), heights) for node in area.all(name))
-        for code in area.all("geocode"):
-            shapes.add(("geocode", text_of(code, "valueName"), text_of(code, "value"), heights))
-        if not any(area.first(name) for name in ("polygon", "circle", "geocode")):
-            shapes.add(("described", heights))
-    return frozenset(shapes)
+            shapes.update((name, _numbers(node), heights) for node in area.all(name))
+    return frozenset(shapes) or _geocodes(info)
+
+
+def _geocodes(info: Node) -> Hashable:
+    codes = (code for area in info.all("area") for code in area.all("geocode"))
+    return frozenset((text_of(code, "valueName"), text_of(code, "value")) for code in codes)
+
+
+def _numbers(node: Node) -> Hashable:
+    """What a polygon or circle says, however its numbers are written."""
+    return tuple(values.parse_pair(word) or values.parse_number(word) or word for word in values.words(node.text))
 
 
 _COMPARED: tuple[tuple[str, Callable[[Node], Hashable]], ...] = (
@@ -147,6 +157,7 @@ _COMPARED: tuple[tuple[str, Callable[[Node], Hashable]], ...] = (
     ("severity", _word("severity")),
     ("certainty", _word("certainty")),
     ("area", _area),
+    ("geocode", _geocodes),
 )
 
 

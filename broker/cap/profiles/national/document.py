@@ -79,10 +79,16 @@ def recipients_of(method: Node) -> list[Node]:
     return [node for name in RECIPIENT_SPELLINGS for node in method.all(name)]
 
 
+def _shown(node: Node, kind: str) -> str | None:
+    """What a report shows of a node: nothing where addresses of people may stand, else its text."""
+    return "" if kind in ("code", "method") or node.name in RECIPIENT_SPELLINGS else None
+
+
 def _group(node: Node, kind: str, report: Collector) -> None:
     members = GROUPS[kind]
     if not values.is_blank(node.text):
-        report.at(node, "national.element.text", f"{node.name} has text of its own between its members")
+        message = f"{node.name} has text of its own between its members"
+        report.at(node, "national.element.text", message, _shown(node, kind))
     order = {name: place for place, name in enumerate(members)}
     furthest, seen = -1, dict.fromkeys(members, 0)
     for child in node.children:
@@ -92,23 +98,23 @@ def _group(node: Node, kind: str, report: Collector) -> None:
         member = members.get(name) if child.namespace is None else None
         if member is None:
             message = f"{child.name} does not belong in {node.name}"
-            report.at(child, "national.element.unknown", message, "" if kind == "method" else None)
+            report.at(child, "national.element.unknown", message, _shown(child, kind))
             continue
         seen[name] += 1
         if seen[name] > 1 and not member.many:
             message = f"{child.name} may stand once in {node.name}"
-            report.at(child, "national.element.repeated", message, "" if kind == "method" else None)
+            report.at(child, "national.element.repeated", message, _shown(child, kind))
         if order[name] < furthest:
             after = list(members)[furthest]
             message = f"{child.name} must stand before {after}"
-            report.at(child, "national.element.order", message, "" if kind == "method" else None)
+            report.at(child, "national.element.order", message, _shown(child, kind))
         furthest = max(furthest, order[name])
         if name in GROUPS:
             _group(child, name, report)
         else:
             for inner in child.children:
                 message = f"{child.name} holds text, not elements"
-                report.at(inner, "national.element.unknown", message, "" if kind == "method" else None)
+                report.at(inner, "national.element.unknown", message, _shown(child, kind))
             if name not in _DEFAULTED and kind != "method" and values.is_blank(child.text):
                 rule = "national.element.missing" if member.required else "national.element.empty"
                 report.at(child, rule, f"{child.name} says nothing")

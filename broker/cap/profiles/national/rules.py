@@ -37,6 +37,7 @@ RULES = catalogue(
     Rule("national.references.required", "Update and Cancel name the first message of the event.", _FORMAT),
     Rule("national.references.unresolvable", "references is an identifier that tells sender and time.", _FORMAT),
     Rule("national.references.several", "references names one message, the first.", _FORMAT, _W, _I),
+    Rule("national.method.absent", "A message names the channels it is for.", _FORMAT, _W, _I),
     Rule(
         "national.methods.apart", "Channels and groups that the sender names are kept beside CAP.", _HOUSE, _I, _I
     ),

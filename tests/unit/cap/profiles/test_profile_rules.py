@@ -75,6 +75,13 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "wmo.language.same.severity": (ENGLISH, ENGLISH.replace("Severe", "Extreme"), "/alert/info[2]/severity"),
     "wmo.language.same.certainty": (ENGLISH, ENGLISH.replace("Likely", "Possible"), "/alert/info[2]/certainty"),
     "wmo.language.same.area": (ENGLISH, ENGLISH.replace("106.27 5", "106.27 6"), "/alert/info[2]/area[1]"),
+    "wmo.language.same.geocode": (
+        ENGLISH,
+        ENGLISH.replace(
+            "</circle>", "</circle><geocode><valueName>GB/T 2260</valueName><value>500117</value></geocode>"
+        ),
+        "/alert/info[2]/area[1]",
+    ),
     "wmo.expires.required": ("<expires>2026-06-18T15:30:00+08:00</expires>", "", "/alert/info[1]"),
     "wmo.time.early": ("<onset>2026-06-18T10", "<onset>2026-06-18T09", "/alert/info[1]/onset"),
     "wmo.span.day": ("<expires>2026-06-18", "<expires>2026-06-20", "/alert/info[1]/expires"),
@@ -221,7 +228,17 @@ def test_a_country_agrees_on_its_own_languages() -> None:
     assert not judge(french, WMO.replace(">zh-CN<", ">fr-FR<"))
 
 
-def test_a_first_managed_code_of_the_united_states_is_required_too() -> None:
+def test_areas_without_geometry_are_compared_by_their_codes() -> None:
+    code = "<geocode><valueName>GB/T 2260</valueName><value>500117</value></geocode>"
+    text = WMO.replace("<circle>29.97,106.27 5</circle>", code)
+    assert not judge(PROFILES["wmo"], text)
+    other = text[::-1].replace("711005", "901005", 1)[::-1]
+    assert {"wmo.language.same.area", "wmo.language.same.geocode"} == {
+        found.rule for found in judge(PROFILES["wmo"], other)
+    }
+
+
+def test_an_event_code_of_another_system_is_no_same_code() -> None:
     text = IPAWS.replace("<valueName>SAME</valueName><value>FLW", "<valueName>NWS</valueName><value>FLW")
     assert [found.rule for found in judge(PROFILES["ipaws"], text)] == ["ipaws.same.code"]
 
