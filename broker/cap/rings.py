@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import shapely
 from shapely.geometry import Polygon
 from shapely.validation import explain_validity
 
 Point = tuple[float, float]
+
+_KEPT_POINTS = 500
+"""The answer for a longer polygon is not remembered, so that what is kept stays small whatever is sent."""
 
 HALF_TURN = 180.0
 """Degrees of longitude beyond which a ring is not told apart from its complement."""
@@ -30,7 +34,13 @@ def ring_problems(points: Sequence[Point]) -> Iterator[tuple[str, str]]:
     if width > HALF_TURN:
         yield "span", f"it spans {width:g} degrees of longitude; does it cross the 180th meridian?"
     if len(points) >= 4 and points[0] == points[-1]:
-        yield from _shape_problems(points)
+        # The infos of one message mostly draw the same polygon, once for each language.
+        yield from _kept_problems(tuple(points)) if len(points) <= _KEPT_POINTS else _shape_problems(points)
+
+
+@lru_cache(maxsize=256)
+def _kept_problems(points: tuple[Point, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(_shape_problems(points))
 
 
 def _shape_problems(points: Sequence[Point]) -> Iterator[tuple[str, str]]:

@@ -176,6 +176,7 @@ class Regions:
 
     # ── ground ────────────────────────────────────────────────────────────────────────────────────────
 
+    @lru_cache(maxsize=4_096)  # noqa: B019 - one Regions lives as long as the process
     def resolve(self, code: str, on: date | None = None) -> Resolved:
         """What `code` selects, in the codes of every generation.
 
@@ -189,6 +190,7 @@ class Regions:
         """Select the union of several divisions; raises UnknownRegion for the first unknown one."""
         return RegionSelector(pair for code in codes for pair in map(prefix_range, self.resolve(code, on).prefixes))
 
+    @lru_cache(maxsize=16_384)  # noqa: B019 - one Regions lives as long as the process
     def contains(self, code: str, other: str, on: date | None = None) -> bool:
         """Whether all ground of `other` lies in `code`; each contains itself."""
         outer = self.resolve(code, on).ranges

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,10 @@ EARTH_RADIUS_KM = 6371.0088
 HALF_ROUND_KM = math.pi * EARTH_RADIUS_KM
 """No two places are farther apart."""
 
+_KEPT = 256
+"""How many polygons are remembered once they are built, of at most so many points each."""
+_KEPT_POINTS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Polygon:
@@ -48,8 +53,10 @@ class Polygon:
         return polygon_mask([self.ring], lon, lat)
 
     def geometry(self) -> shapely.Polygon:
-        """The polygon with x = longitude; raises ShapeError."""
-        return _polygon(self.ring)
+        """The polygon with x = longitude; raises ShapeError. It may be shared: do not prepare it."""
+        # Intake asks several times for the polygons of one message. Long rings are left out, so that what is
+        # kept stays small whatever is sent.
+        return _kept_polygon(self.ring) if len(self.ring) <= _KEPT_POINTS else _polygon(self.ring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,9 @@ def _polygon(ring: Ring) -> shapely.Polygon:
     if problems:
         raise ShapeError("polygon", problems)
     return shapely.Polygon([(lon, lat) for lat, lon in ring])
+
+
+_kept_polygon = lru_cache(maxsize=_KEPT)(_polygon)
 
 
 def _crossing(outline: shapely.Polygon) -> str:
