@@ -21,10 +21,10 @@ from broker.intake.departments import Departments
 from broker.intake.describing import described, expires_of
 from broker.intake.expiry import Expiry
 from broker.intake.signatures import SignatureCheck
-from broker.intake.tokens import Scope
+from broker.intake.tokens import STATUSES, Scope
 from broker.store.contract import Store
 from broker.store.records import AlertEvent, AlertRecord, TokenRecord
-from broker.types import AlertState, Realm
+from broker.types import AlertState
 
 _DAY_MS: Final = 86_400_000
 _OLDEST_MS: Final = references.LATE_MS
@@ -35,11 +35,6 @@ _MEDIA_TYPES: dict[str, Literal["xml", "json"]] = {
     "application/json": "json",
     "application/cap+json": "json",
 }
-_REALMS: Final = {
-    Realm.LIVE: (Status.ACTUAL, Status.SYSTEM, Status.DRAFT),
-    Realm.DRILL: (Status.EXERCISE, Status.TEST, Status.DRAFT),
-}
-"""What a credential may post."""
 _LONGEST_CONTENT_TYPE: Final = 200
 _ID: Final = re.compile(r"[0-9a-f]{21}", re.ASCII)
 
@@ -187,9 +182,9 @@ def form_of(content_type: str) -> Literal["xml", "json"]:
 
 def realm_problems(status: Status, token: TokenRecord) -> list[Problem]:
     """Live and drill are kept apart by credentials, never by a word in the message alone."""
-    if status in _REALMS[token.realm]:
+    if status in STATUSES[token.realm]:
         return []
-    allowed = ", ".join(_REALMS[token.realm])
+    allowed = ", ".join(STATUSES[token.realm])
     message = f"a token of the realm {token.realm} posts {allowed}, not {status}"
     return [Problem("/alert/status", "authority.realm", message, str(status))]
 

@@ -97,7 +97,7 @@ class Authority:
                 self._regions.resolve(geocode.value)
             except UnknownRegion as error:
                 yield Problem(where, "intake.geocode.unknown", str(error), geocode.value)
-        for where, shape in _shapes(area, place):
+        for where, shape in shapes(area, place):
             try:
                 outside = self._districts.outside_city(shape)
             except ShapeError as error:
@@ -117,7 +117,7 @@ class Authority:
         if any(len(prefix) == 2 for prefix in department.prefixes):
             return  # the whole city: what lies over the border reaches nobody
         territory = self._territory(tuple(granted))
-        for where, shape in _shapes(area, place):
+        for where, shape in shapes(area, place):
             try:
                 inside = territory is not None and _within(shape, territory)
             except ShapeError:
@@ -143,7 +143,8 @@ class Authority:
         return territory
 
 
-def _shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
+def shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
+    """Each polygon and circle of an area that can be read, with its place below `place`."""
     for number, polygon in enumerate(area.polygons, 1):
         yield f"{place}/polygon[{number}]", Polygon(polygon.points)
     for number, circle in enumerate(area.circles, 1):
@@ -152,12 +153,15 @@ def _shapes(area: Area, place: str) -> Iterator[tuple[str, Polygon | Circle]]:
 
 
 def _within(shape: Polygon | Circle, territory: shapely.Geometry) -> bool:
-    geometry = shape.geometry() if isinstance(shape, Polygon) else _rim(shape)
+    geometry = shape.geometry() if isinstance(shape, Polygon) else rim(shape)
     return bool(shapely.covers(territory, geometry))
 
 
-def _rim(circle: Circle) -> shapely.Polygon:
-    """The circle as it reaches on the sphere, where a degree of longitude is shorter than one of latitude."""
+def rim(circle: Circle) -> shapely.Polygon:
+    """The circle as it reaches on the sphere, where a degree of longitude is shorter than one of latitude.
+
+    Raises ShapeError.
+    """
     problems = circle_problems(circle.lat, circle.lon, circle.radius_km)
     if problems:
         raise ShapeError("circle", problems)

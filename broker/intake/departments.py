@@ -17,11 +17,16 @@ Level = Literal["Red", "Orange", "Yellow", "Blue"]
 RegionPrefix = Annotated[str, StringConstraints(pattern=r"^(\d{2}|\d{6}|\d{9}|\d{12})$")]
 
 
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class ReleaseMode(StrEnum):
     """What an accepted alert needs before it goes out."""
 
     NONE = "none"
     SECOND_PERSON = "second_person"
+    MACHINE = "machine"
+    """What a machine posts within its limits goes out at once; everything else needs a second person."""
 
 
 class _Strict(BaseModel):
@@ -43,6 +48,41 @@ class SignatureRule(_Strict):
         return self
 
 
+class Bounds(_Strict):
+    """Between what a measured value is plausible, both included."""
+
+    min: Number | None = None
+    max: Number | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("min, max or both are needed")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class MachineLimits(_Strict):
+    """What sensors and other machines may send without a person; all of it must hold."""
+
+    events: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Event codes, or patterns such as `11B*`."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    max_area_km2: Annotated[Number, Field(gt=0)]
+    """Of all areas together; a geocode below a district counts as the whole district."""
+    max_districts: Annotated[int, Field(ge=1, strict=True)]
+    max_per_hour: Annotated[int, Field(ge=1, strict=True)]
+    """Warnings that machines of the department post within an hour, this one included."""
+    parameters: dict[str, Bounds] = Field(default_factory=dict)
+    """CAP `parameter` values, by valueName, that every info must carry as a number within bounds."""
+
+    @field_validator("events")
+    @classmethod
+    def _patterns(cls, events: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(events)
+
+
 class Department(_Strict):
     """One issuer and its authority. What is not listed is not allowed."""
 
@@ -61,15 +101,20 @@ class Department(_Strict):
     posture: Literal["strict"] = "strict"
     release: dict[Level, ReleaseMode] = Field(default_factory=dict)
     """By level; a level that is not named needs a second person."""
+    machine: MachineLimits | None = None
+    """Without them, whatever a machine posts waits for a second person."""
     signature: SignatureRule = SignatureRule()
 
     @field_validator("events")
     @classmethod
     def _patterns(cls, events: tuple[str, ...]) -> tuple[str, ...]:
-        for event in events:
-            if not is_pattern(event):
-                raise ValueError(f"{event!r} is neither an event code nor a pattern such as 11B*")
-        return events
+        return _checked(events)
+
+    @model_validator(mode="after")
+    def _limited(self) -> Self:
+        if self.machine is None and ReleaseMode.MACHINE in self.release.values():
+            raise ValueError("release says machine, so the limits of machines must stand under the key 'machine'")
+        return self
 
     def release_mode(self, level: str | None) -> ReleaseMode:
         """What release asks for at a level; where nothing is said, a second person."""
@@ -129,6 +174,13 @@ class Departments:
         except KeyError:
             known = ", ".join(self._by_id)
             raise NotFound(f"no department {department!r}; there are {known}") from None
+
+
+def _checked(events: tuple[str, ...]) -> tuple[str, ...]:
+    for event in events:
+        if not is_pattern(event):
+            raise ValueError(f"{event!r} is neither an event code nor a pattern such as 11B*")
+    return events
 
 
 def _resolved(department: Department, folder: Path) -> Department:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from broker.cap.model import Status
 from broker.clock import now_ms
 from broker.errors import NotAllowed
 from broker.store.contract import Accounts
@@ -27,6 +28,13 @@ class Scope(StrEnum):
     RELEASE = "alerts:release"
     MACHINE = "alerts:machine"
     """Posts by itself, as a sensor does: held to the department's limits, and never releases."""
+
+
+STATUSES: Final = {
+    Realm.LIVE: (Status.ACTUAL, Status.SYSTEM, Status.DRAFT),
+    Realm.DRILL: (Status.EXERCISE, Status.TEST, Status.DRAFT),
+}
+"""What a credential posts and releases (CAP 1.2, 3.2.1 `status`): live and drill are kept apart by it."""
 
 
 class Unauthenticated(NotAllowed):
