@@ -27,10 +27,9 @@ class _Checker:
     def group(self, node: Node, element: Element) -> bool:
         """Check a node with members; every check runs, whatever the others found."""
         good = self._attributes(node)
-        if not values.is_blank(node.text):
-            self._report.at(node, "cap.element.text", f"{node.name} has text of its own between its members")
-        if node.text.strip(values.XML_SPACE):
+        if node.text.strip(values.XML_SPACE):  # the wider spaces of Unicode are text
             good = False
+            self._report.at(node, "cap.element.text", f"{node.name} has text of its own between its members")
         good = self._counts(node, element) and good
         furthest = -1
         for child in node.children:

@@ -110,7 +110,9 @@ def _link(item: etree._Element, guid: str | None, bench: Workbench) -> Link | No
     if found is None:
         for child in children(item):
             text = text_of(child)
-            if _is(child, "guid") and text is not None and child.get("isPermaLink", "true") == "true":
+            lasting = child.get("isPermaLink", "true") == "true"
+            # Many leave isPermaLink out and still give a number: then it is an id, and no bad link.
+            if _is(child, "guid") and text is not None and lasting and text.startswith(("http://", "https://")):
                 found = (child, text, None)
     if found is None:
         return None

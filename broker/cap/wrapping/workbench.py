@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from lxml import etree
 
@@ -89,7 +89,8 @@ class Workbench:
         try:
             for base in reversed(bases):
                 href = urljoin(base, href) if base else href
-            good = href.lower().startswith(("http://", "https://"))
+            parts = urlsplit(href)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname)
         except ValueError:  # brackets that hold no address
             good = False
         if not good:
