@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.errors import NotFound
 from broker.store import schema
 from broker.store.part import Part
-from broker.store.records import AlertEvent, AlertRecord, ReferenceRecord
+from broker.store.records import AlertEvent, AlertRecord
+from broker.store.statements import Prepared
 from broker.types import AlertState
 
 _FIELDS: Final = tuple(field.name for field in fields(AlertRecord))
-_STAMPS: Final = {
+STAMPS: Final = {
     AlertState.RELEASED: "released",
     AlertState.PLANNED: "planned",
     AlertState.COMPLETED: "completed",
@@ -24,47 +25,33 @@ _STAMPS: Final = {
 """States whose moment the alert itself remembers."""
 
 
+def select_alerts() -> sa.Select[Any]:
+    """All columns of alerts in the order that `alert_of` takes them."""
+    return sa.select(*(schema.alerts.c[name] for name in _FIELDS))
+
+
+_BY_ID: Final = Prepared(select_alerts().where(schema.alerts.c.id == sa.bindparam("wanted")))
+_BY_DIGEST: Final = Prepared(
+    select_alerts().where(schema.alerts.c.digest == sa.bindparam("wanted")).order_by(schema.alerts.c.id).limit(1)
+)
+
+
 class SqlAlerts(Part):
     """See broker.store.contract.Alerts."""
-
-    async def add_alert(
-        self, alert: AlertRecord, event: AlertEvent, references: Sequence[ReferenceRecord] = ()
-    ) -> AlertRecord:
-        """Keep it, or return the one with the same identity."""
-        table = schema.alerts
-        same = (
-            (table.c.sender == alert.sender)
-            & (table.c.identifier == alert.identifier)
-            & (table.c.sent == alert.sent)
-        )
-
-        async def work(conn: AsyncConnection) -> AlertRecord:
-            added = (await conn.execute(self._db.insert_new(table, _row(alert)))).first()
-            if added is not None:
-                await record_event(conn, event)
-                if references:
-                    await conn.execute(sa.insert(schema.alert_references), _reference_rows(references))
-                return alert
-            present = (await conn.execute(_select().where(same))).one()
-            return alert_of(present)
-
-        return await self._db.write(work)
 
     async def alert(self, alert: str) -> AlertRecord:
         """One alert. Raises NotFound."""
         async with self._db.read() as conn:
-            row = (await conn.execute(_select().where(schema.alerts.c.id == alert))).first()
-        if row is None:
+            rows = await self._db.fetch(conn, _BY_ID, {"wanted": alert})
+        if not rows:
             raise NotFound(f"no alert {alert}")
-        return alert_of(row)
+        return alert_of(rows[0])
 
     async def alert_by_digest(self, digest: bytes) -> AlertRecord | None:
         """The first alert whose body has this SHA-256."""
-        table = schema.alerts
-        query = _select().where(table.c.digest == digest).order_by(table.c.id).limit(1)
         async with self._db.read() as conn:
-            row = (await conn.execute(query)).first()
-        return None if row is None else alert_of(row)
+            rows = await self._db.fetch(conn, _BY_DIGEST, {"wanted": digest})
+        return alert_of(rows[0]) if rows else None
 
     async def alerts(
         self,
@@ -143,8 +130,8 @@ async def move(
     """Within a write: set the alert's state if it is one of `allowed_from`, and record the event."""
     table = schema.alerts
     values: dict[str, Any] = {"state": str(event.state)}
-    if event.state in _STAMPS:
-        values[_STAMPS[event.state]] = event.at
+    if event.state in STAMPS:
+        values[STAMPS[event.state]] = event.at
     given = {"reason": reason, "preview": preview, "round": round}
     values |= {name: value for name, value in given.items() if value is not None}
     allowed = [str(state) for state in allowed_from]
@@ -162,35 +149,14 @@ async def record_event(conn: AsyncConnection, event: AlertEvent) -> None:
     await conn.execute(sa.insert(schema.alert_events).values({**asdict(event), "state": str(event.state)}))
 
 
-def _row(alert: AlertRecord) -> dict[str, Any]:
-    return {**asdict(alert), "state": str(alert.state)}
-
-
-def _reference_rows(references: Sequence[ReferenceRecord]) -> list[dict[str, Any]]:
-    return [
-        {
-            "alert": each.alert,
-            "position": position,
-            "sender": each.sender,
-            "identifier": each.identifier,
-            "sent": each.sent,
-        }
-        for position, each in enumerate(references)
-    ]
-
-
 def brief_columns() -> list[sa.ColumnElement[Any]]:
     """The columns of an alert with an empty body, for listings."""
     table = schema.alerts
     return [sa.literal(b"", sa.LargeBinary).label("body") if name == "body" else table.c[name] for name in _FIELDS]
 
 
-def _select() -> sa.Select[Any]:
-    return sa.select(*(schema.alerts.c[name] for name in _FIELDS))
-
-
-def alert_of(row: sa.Row[Any]) -> AlertRecord:
-    """The record of a row of `brief_columns`, or of all columns in that order."""
+def alert_of(row: Sequence[Any]) -> AlertRecord:
+    """The record of a row of `brief_columns`, or of `select_alerts`."""
     values = dict(zip(_FIELDS, row, strict=True))
     values["state"] = AlertState(values["state"])
     return AlertRecord(**values)

@@ -36,11 +36,18 @@ class Alerts(Protocol):
     """Accepted alerts, their states and the audit of their moves."""
 
     async def add_alert(
-        self, alert: AlertRecord, event: AlertEvent, references: Sequence[ReferenceRecord] = ()
+        self,
+        alert: AlertRecord,
+        event: AlertEvent,
+        references: Sequence[ReferenceRecord] = (),
+        *,
+        moved: AlertEvent | None = None,
     ) -> AlertRecord:
         """Keep `alert` and what it refers to durably, or return the one already there with the same identity.
 
-        The caller compares digests: same bytes are the same answer, other bytes a conflict.
+        The caller compares digests: same bytes are the same answer, other bytes a conflict. `moved` is the
+        alert's first move, made in the same transaction: what is kept, and returned, stands in its state.
+        Alerts that come while others are being written share a transaction.
         """
         ...
 

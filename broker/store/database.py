@@ -55,8 +55,11 @@ def translated() -> Iterator[None]:
 class Database(ABC):
     """A database that the store's parts read and write through."""
 
+    side_by_side: int = 1
+    """How many transactions of one kind are worth having on their way at once."""
+
     def __init__(self) -> None:
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
         """Connect and bring the tables up to date; a second process that does so waits for the first."""
@@ -82,12 +85,16 @@ class Database(ABC):
         sends one statement only and raises only if that changed nothing: it needs no bracket of its own.
         """
         task = asyncio.ensure_future(self._write(work, single=single))
-        self._writes.add(task)
-        task.add_done_callback(self._finished)
+        self.hold(task)
         with translated():
             return await asyncio.shield(task)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def hold(self, task: asyncio.Future[Any]) -> None:
+        """Let `close` wait for a task that writes."""
+        self._writes.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Future[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
             task.exception()  # seen, even if the caller is gone
@@ -149,6 +156,21 @@ class Database(ABC):
         self, conn: AsyncConnection, table: sa.Table, columns: Sequence[str], rows: Iterable[Row]
     ) -> None:
         """Insert rows by the driver's fastest way, taking them from `rows` as it goes."""
+
+    @abstractmethod
+    async def insert_new_many(
+        self,
+        conn: AsyncConnection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[Row],
+        *,
+        unique: Sequence[str],
+    ) -> set[Any]:
+        """Insert rows unless one with the same values of `unique` exists, in the table or before it in `rows`.
+
+        Returns what the first of `columns`, a key, holds in the rows that were inserted.
+        """
 
     @abstractmethod
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:

@@ -122,6 +122,22 @@ class PostgresDatabase(Database):
         """COPY in binary form."""
         await driver_of(conn).copy_records_to_table(table.name, records=rows, columns=list(columns))
 
+    async def insert_new_many(
+        self,
+        conn: AsyncConnection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[Row],
+        *,
+        unique: Sequence[str],
+    ) -> set[Any]:
+        """One INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING."""
+        statement = (
+            f"INSERT INTO {table.name} ({quoted(columns)}) SELECT * FROM unnest({_arrays(conn, table, columns)}) "  # noqa: S608
+            f'ON CONFLICT ({quoted(unique)}) DO NOTHING RETURNING "{columns[0]}"'
+        )
+        return {row[0] for row in await driver_of(conn).fetch(statement, *_turned(rows))} if rows else set()
+
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
         """One INSERT … SELECT FROM unnest(…) ON CONFLICT DO UPDATE."""
         if not rows:

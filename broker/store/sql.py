@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.errors import ConfigError, Problem
 from broker.store import schema
+from broker.store.accepting import SqlAccepting
 from broker.store.accounts import SqlAccounts
 from broker.store.alerts import SqlAlerts
 from broker.store.callbacks import SqlCallbacks
@@ -25,6 +26,7 @@ from broker.store.sqlite import SqliteDatabase
 
 
 class SqlStore(
+    SqlAccepting,
     SqlAlerts,
     SqlChains,
     SqlRegistry,

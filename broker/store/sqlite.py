@@ -22,6 +22,8 @@ from broker.store.statements import Prepared
 _READERS: Final = 4
 _BUSY_MS: Final = 15_000
 _WAL_TRIES: Final = 100
+_VARIABLES: Final = 30_000
+"""How many values one statement takes; the limit that SQLite is built with is 32,766."""
 _TOGETHER: Final = 128
 """How many writes share a commit at most."""
 
@@ -187,6 +189,29 @@ class SqliteDatabase(Database):
         marks = ", ".join("?" * len(columns))
         statement = f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({marks})"  # noqa: S608 — our own names
         await driver_of(conn).executemany(statement, rows)
+
+    async def insert_new_many(
+        self,
+        conn: AsyncConnection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[Row],
+        *,
+        unique: Sequence[str],
+    ) -> set[Any]:
+        """INSERT … VALUES (…), … ON CONFLICT DO NOTHING, in as few statements as the limit of variables allows."""
+        inserted: set[Any] = set()
+        marks = f"({', '.join('?' * len(columns))})"
+        at_once = _VARIABLES // len(columns)
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            statement = (
+                f"INSERT INTO {table.name} ({quoted(columns)}) VALUES {', '.join([marks] * len(part))} "  # noqa: S608
+                f'ON CONFLICT ({quoted(unique)}) DO NOTHING RETURNING "{columns[0]}"'
+            )
+            given = [value for row in part for value in row]
+            inserted |= {row[0] for row in await driver_of(conn).execute_fetchall(statement, given)}
+        return inserted
 
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
         """Executemany of INSERT … ON CONFLICT DO UPDATE."""

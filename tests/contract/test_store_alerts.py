@@ -133,3 +133,43 @@ async def test_of_two_moves_at_once_exactly_one_wins(store: Store) -> None:
         events = await store.alert_events(name)
         assert len(events) == 2
         assert (await store.alert(name)).state is events[-1].state
+
+
+async def test_an_alert_may_be_kept_with_its_first_move_in_one_transaction(store: Store) -> None:
+    posted = an_alert("A1", state=AlertState.RECEIVED)
+    event = an_event("A1", AlertState.RECEIVED, at=T0)
+    kept = await store.add_alert(posted, event, moved=an_event("A1", AlertState.RELEASED, at=T0 + 5))
+    assert kept == replace(posted, state=AlertState.RELEASED, released=T0 + 5)
+    assert await store.alert("A1") == kept
+    waiting = an_alert("A2", state=AlertState.RECEIVED)
+    event = an_event("A2", AlertState.RECEIVED, at=T0)
+    kept = await store.add_alert(waiting, event, moved=an_event("A2", AlertState.AWAITING_RELEASE, at=T0 + 6))
+    assert kept == replace(waiting, state=AlertState.AWAITING_RELEASE)
+    states = [event.state for event in await store.alert_events("A2")]
+    assert states == [AlertState.RECEIVED, AlertState.AWAITING_RELEASE]
+
+
+async def test_an_alert_that_is_there_is_not_moved_by_the_same_post_again(store: Store) -> None:
+    first = await add(store, an_alert("A1", state=AlertState.RECEIVED))
+    twin = replace(first, id="A2")
+    moved = an_event("A2", AlertState.RELEASED)
+    assert await store.add_alert(twin, an_event("A2", AlertState.RECEIVED), moved=moved) == first
+    assert await store.alert("A1") == first
+    assert len(await store.alert_events("A1")) == 1
+
+
+async def test_many_alerts_at_once_are_all_kept_each_with_its_own_history(store: Store) -> None:
+    alerts = [an_alert(f"M{number:03}") for number in range(300)]
+    assert await asyncio.gather(*(add(store, alert) for alert in alerts)) == alerts
+    assert {alert.id for alert in await store.alerts(limit=1_000)} == {alert.id for alert in alerts}
+    histories = await asyncio.gather(*(store.alert_events(alert.id) for alert in alerts))
+    assert [[event.alert for event in history] for history in histories] == [[alert.id] for alert in alerts]
+
+
+async def test_an_alert_that_the_database_cannot_take_is_the_only_one_of_many_to_fail(store: Store) -> None:
+    good = [an_alert(f"G{number}") for number in range(20)]
+    bad = replace(an_alert("B1"), sent=1 << 80)
+    outcomes = await asyncio.gather(*(add(store, alert) for alert in [*good, bad]), return_exceptions=True)
+    assert outcomes[:-1] == good
+    assert isinstance(outcomes[-1], Exception)
+    assert {alert.id for alert in await store.alerts()} == {alert.id for alert in good}
