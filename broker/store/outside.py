@@ -31,7 +31,9 @@ _ITEM: Final = tuple(field.name for field in fields(FeedItem))
 class SqlPublished(Part):
     """See broker.store.outside_contract.Published."""
 
-    async def published(self, *, limit: int = 100, before: tuple[int, str] | None = None) -> list[AlertRecord]:
+    async def published(
+        self, *, limit: int = 100, before: tuple[int, str] | None = None, alert: str | None = None
+    ) -> list[AlertRecord]:
         """By release, newest first, without the body."""
         table = schema.alerts
         went_out = table.c.planned.is_not(None)
@@ -52,10 +54,12 @@ class SqlPublished(Part):
             .limit(limit)
         )
         if before is not None:
-            released, alert = before
+            released, last = before
             query = query.where(
-                sa.or_(table.c.released < released, sa.and_(table.c.released == released, table.c.id < alert))
+                sa.or_(table.c.released < released, sa.and_(table.c.released == released, table.c.id < last))
             )
+        if alert is not None:
+            query = query.where(table.c.id == alert)
         async with self._db.read() as conn:
             return [alert_of(row) for row in await conn.execute(query)]
 

@@ -19,9 +19,11 @@ from broker.store.records import AlertRecord
 class Published(Protocol):
     """The alerts that went to the public, for feeds."""
 
-    async def published(self, *, limit: int = 100, before: tuple[int, str] | None = None) -> list[AlertRecord]:
+    async def published(
+        self, *, limit: int = 100, before: tuple[int, str] | None = None, alert: str | None = None
+    ) -> list[AlertRecord]:
         """Alerts, Updates and Cancels of status Actual and scope Public that went out, by release, newest first,
-        without `body`. `before` is the (released, id) to go on from.
+        without `body`. `before` is the (released, id) to go on from; with `alert`, that one only.
 
         An Alert or Update went out when it was planned, whatever has become of it since; a Cancel when it was
         planned or takes back one that was.
