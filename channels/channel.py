@@ -67,6 +67,11 @@ def submitted(window: Window, rank: Rank = Rank.SENT, reason: Reason = Reason.NO
     return Outcomes(np.full(n, state, np.uint16), np.full(n, at, np.int64))
 
 
+async def no_batches() -> list[int]:
+    """None at all."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelContext:
     """What a channel may ask of the broker."""
@@ -78,6 +83,9 @@ class ChannelContext:
     far_ids: FarIdLookup
     arrivals: ArrivalLookup
     """What the ledger knows already of a batch, so that a channel that starts anew does not ask for it again."""
+    over_batches: OpenBatches = no_batches
+    """Ids of this channel's batches whose alerts are over (cancelled, superseded) but have not expired: nothing
+    of them is given out any more, and evidence of them still comes."""
 
 
 class BatchLookup(Protocol):
@@ -148,7 +156,21 @@ class Channel(Protocol):
         """Submit a window and tell the outcome of each of its recipients.
 
         Looks at `stop` wherever it waits; recipients not submitted because of it get rank `withheld`, reason
-        STOPPED. Never raises for a far end that fails: that is an outcome.
+        STOPPED. So do all recipients of a window whose alert was withdrawn before. Never raises for a far end
+        that fails: that is an outcome.
+
+        What the words are is told by `rendition.content`: "phase" (broker.types.Phase; absent is a warning) and
+        "replaces", the broker's ids of the alerts that they replace or take back (absent is none).
+        """
+        ...
+
+    async def withdraw(self, alert: str) -> None:
+        """The alert `alert` (the broker's id) is over: what waits for devices is not given out any more.
+
+        Devices that come later are not given its messages; those that hold them see them go where the far end
+        has a way to tell them. Evidence that still comes is taken as before. Safe to repeat, while windows of
+        the alert are on their way, and for an alert that this channel never had. Stays true as long as the
+        channel lives; after a restart the worker says it again.
         """
         ...
 

@@ -19,8 +19,13 @@ from typing import Final
 
 from broker.clock import now_ms
 
-EVENTS: Final = frozenset({"received", "delivered", "presented", "acknowledged", "failed", "refused", "duplicate"})
-"""What a log line may tell; `delivered` and `presented` stand once for each address and message."""
+EVENTS: Final = frozenset(
+    {"received", "delivered", "presented", "acknowledged", "failed", "refused", "duplicate", "withdrawn"}
+)
+"""What a log line may tell; `delivered` and `presented` stand once for each address and message.
+
+`withdrawn`: it was taken back or replaced, and is hidden, silenced or never presented from here on.
+"""
 FLUSH_SECONDS: Final = 0.05
 """How long a line may stay in memory."""
 _PARENT_POLL_SECONDS: Final = 0.25

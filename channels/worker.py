@@ -52,6 +52,7 @@ from broker.types import Lane
 from channels.channel import BatchContent, Channel, ChannelContext, Window
 from channels.holding import Hold
 from channels.pacing import Pacer
+from channels.stops import Stops
 
 _CACHED_BATCHES = 64
 _CACHED_RENDITIONS = 256
@@ -72,6 +73,8 @@ class WorkerSettings(BaseModel):
     """Attempts per recipient before a transient failure is final."""
     per_second: float | None = Field(default=None, gt=0)
     """Recipients per second that the provider allows; None is no limit."""
+    stop_poll_seconds: float = Field(default=0.3, gt=0, le=0.5)
+    """How often the store is asked which alerts were cancelled or superseded."""
 
 
 class Worker:
@@ -98,6 +101,8 @@ class Worker:
         self._settings = settings
         self._shards = shards
         self._pacer = Pacer(settings.per_second)
+        self._log = logs.get(role="worker", channel=str(channel.name))
+        self._stops = Stops(store, channel.withdraw, self._log, interval=settings.stop_poll_seconds)
         self._slots = {
             Lane.URGENT: asyncio.Semaphore(settings.concurrency_urgent),
             Lane.ROUTINE: asyncio.Semaphore(settings.concurrency_routine),
@@ -109,7 +114,6 @@ class Worker:
         self._contents: OrderedDict[int, BatchContent] = OrderedDict()
         self._renditions: OrderedDict[int, RenditionRecord] = OrderedDict()
         self._unique = itertools.count(now_ms())
-        self._log = logs.get(role="worker", channel=str(channel.name))
 
     async def start(self) -> None:
         """Start the channel and take batches. Raises ChannelError if the channel cannot work."""
@@ -119,10 +123,12 @@ class Worker:
                 open_batches=self._open_batches,
                 far_ids=self._far_ids,
                 arrivals=self._arrivals,
+                over_batches=self._over_batches,
             )
         )
         self._listener = asyncio.create_task(self._listen(), name=f"listen:{self.channel.name}")
         try:
+            await self._stops.start()
             for lane, slots in (
                 (Lane.URGENT, self._settings.concurrency_urgent),
                 (Lane.ROUTINE, self._settings.concurrency_routine),
@@ -155,6 +161,7 @@ class Worker:
                 self._log.warning("attempt_cut_at_shutdown", task=task.get_name())
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._stops.close()
         await self.channel.close()
         if self._listener is not None:
             with contextlib.suppress(asyncio.CancelledError):
@@ -232,11 +239,17 @@ class Worker:
             return await self._send_from(claim.low, sending, log)
 
     async def _send_from(self, position: int, sending: _Sending, log: Any) -> _End:
-        """Send window after window to the end, to expiry or to a shutdown."""
+        """Send window after window to the end, to expiry, to the end of the alert or to a shutdown."""
         message, batch, ordinals = sending.message, sending.message.batch, sending.ordinals
         while position < len(ordinals):
             end = min(position + self.channel.window, len(ordinals))
             await self._pace(batch, end - position)
+            if batch.alert in self._stops:
+                # Also when shutting down: a Cancel waits for this attempt to be closed.
+                log.info("stopped_before_window", left=len(ordinals) - position)
+                self._metrics.deliveries.labels(self.channel.name, "withheld").inc(len(ordinals) - position)
+                await self._report(batch.id, ordinals[position:], _withheld(message.attempt))
+                break
             if self._stopping.is_set():
                 await sending.hold.free(position, sending.far_ids, sending.retry)
                 return _End.LEFT
@@ -252,16 +265,19 @@ class Worker:
 
     async def _pace(self, batch: BatchRecord, n: int) -> None:
         """Wait until `n` more may be sent; not when there is nothing to send any more."""
-        if not self._pacer.paced or batch.expires <= now_ms():
+        if not self._pacer.paced or batch.expires <= now_ms() or batch.alert in self._stops:
             return
-        pace = asyncio.create_task(self._pacer.take(batch.lane, n))
-        stop = asyncio.create_task(self._stopping.wait())
+        waiting = {
+            asyncio.create_task(self._pacer.take(batch.lane, n)),
+            asyncio.create_task(self._stopping.wait()),
+            asyncio.create_task(self._stops.wait(batch.alert)),
+        }
         try:
-            await asyncio.wait({pace, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            pace.cancel()
-            stop.cancel()
-            await asyncio.gather(pace, stop, return_exceptions=True)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _window(self, sending: _Sending, low: int, high: int) -> None:
         """Mark, send and report one window; its far-end ids are kept with the next mark."""
@@ -281,7 +297,9 @@ class Worker:
         )
         with self._metrics.send_seconds.labels(self.channel.name).time():
             outcomes = await self.channel.send(
-                window, sending.rendition, lambda: batch.expires <= now_ms() or hold.lost
+                window,
+                sending.rendition,
+                lambda: batch.alert in self._stops or batch.expires <= now_ms() or hold.lost,
             )
         lost, states = hold.lost, outcomes.states
         withheld = states >> RANK_SHIFT & RANK_MASK == Rank.WITHHELD
@@ -289,7 +307,7 @@ class Worker:
             # What was withheld because the claim went to another worker is that worker's to send and to report.
             await self._publish(Receipts(batch.id, ordinals[~withheld], states[~withheld], outcomes.at[~withheld]))
             hold.check()
-        if batch.expires <= now_ms():
+        if batch.expires <= now_ms() and batch.alert not in self._stops:
             # The channel only knows that it had to stop; why is known here.
             states = np.where(withheld, np.uint16(_expired(message.attempt)), states)
         await self._publish(Receipts(batch.id, ordinals, states, outcomes.at))
@@ -304,7 +322,8 @@ class Worker:
     async def _close(self, sending: _Sending, log: Any) -> None:
         batch, attempt = sending.message.batch, sending.message.attempt
         retry = None
-        if len(sending.retry) and attempt < self._settings.max_attempts and batch.expires > now_ms():
+        going = batch.alert not in self._stops and batch.expires > now_ms()
+        if len(sending.retry) and attempt < self._settings.max_attempts and going:
             delay = LADDER_SECONDS[min(attempt, len(LADDER_SECONDS)) - 1]
             retry = Work(batch.id, attempt + 1, batch.channel, batch.lane, now_ms() + 1000 * delay, sending.retry)
             self._metrics.retries.labels(self.channel.name).inc(len(sending.retry))
@@ -379,6 +398,13 @@ class Worker:
     async def _open_batches(self) -> list[int]:
         return await self._store.batch_ids(channel=self.channel.name, expires_after=now_ms())
 
+    async def _over_batches(self) -> list[int]:
+        found = [
+            await self._store.batch_ids(alert=alert, channel=self.channel.name)
+            for alert in await self._store.over(now_ms())
+        ]
+        return sorted(itertools.chain.from_iterable(found))
+
     async def _far_ids(self, batches: list[int]) -> list[tuple[int, Ordinals, NDArray[np.bytes_]]]:
         kept = await self._store.far_ids(self.channel.name, batches)
         return [(window.batch, window.ordinals, window.ids) for window in kept]
@@ -424,6 +450,10 @@ class _Sending:
 
 def _expired(attempt: int) -> int:
     return word(Rank.EXPIRED, attempt=attempt, reason=Reason.EXPIRED)
+
+
+def _withheld(attempt: int) -> int:
+    return word(Rank.WITHHELD, attempt=attempt, reason=Reason.STOPPED)
 
 
 def _transient(states: NDArray[np.uint16]) -> NDArray[np.bool_]:

@@ -103,11 +103,24 @@ class AppSimulator:
         return await self._pool.request(head + b"\r\n" + body)
 
     def _on_event(self, index: int, event: SentEvent) -> None:
-        if event.name != "alert":
-            return
-        message = json.loads(event.data)
-        number = int(event.identifier) if event.identifier else 0
-        self.fleet.take(index, message["id"], message["expires"], number)
+        if event.name == "alert":
+            message = json.loads(event.data)
+            number = int(event.identifier) if event.identifier else 0
+            self.fleet.take(
+                index,
+                message["id"],
+                message["expires"],
+                number,
+                alert=message["alert_id"],
+                replaces=message["replaces"],
+            )
+        elif event.name == "withdrawn":
+            named = json.loads(event.data)
+            for identifier in named["ids"]:
+                self.fleet.hide(index, identifier)
+            for identifier in named["unreported"]:
+                if self.fleet.knows(index, identifier):
+                    self.fleet.report_again(index, identifier)
 
     async def _look_in(self) -> None:
         """Visit for one installation after the other, each look at its own moment."""

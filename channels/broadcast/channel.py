@@ -22,7 +22,7 @@ from broker.mqtt.client import Connection, ConnectionRefused, Server
 from broker.mqtt.wire import Connect, Publish
 from broker.sealing import Addresses
 from broker.store.records import RenditionRecord
-from broker.types import ChannelName
+from broker.types import ChannelName, Phase
 from channels.broadcast.ids import (
     EBRID_LENGTH,
     REPORT_FILTER,
@@ -33,7 +33,7 @@ from channels.broadcast.ids import (
 )
 from channels.broadcast.keys import SigningKey
 from channels.broadcast.link import Link
-from channels.broadcast.message import LANGUAGE_CODES, BroadcastMessage, MsgType, Severity, seal
+from channels.broadcast.message import LANGUAGE_CODES, BroadcastMessage, MsgType, Severity, message_key, seal
 from channels.broadcast.report import Report, TerminalState
 from channels.broadcast.settings import BroadcastSettings
 from channels.channel import BatchContent, ChannelContext, Outcomes, Stopped, Window
@@ -41,11 +41,6 @@ from channels.channel import BatchContent, ChannelContext, Outcomes, Stopped, Wi
 _AT_ONCE = 64
 """Villages published between two looks at `stop`."""
 _FIRST_CONNECTION_SECONDS = 10.0
-
-
-def message_key(alert: str, batch: int) -> str:
-    """The key of everything a batch says: a window sent again, or a retry, must not be played a second time."""
-    return f"{alert}/{batch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ class BroadcastChannel:
         self._context: ChannelContext | None = None
         self._key: SigningKey | None = None
         self._link: Link | None = None
+        self._over: set[str] = set()
         self._held: deque[tuple[float, Connection, int]] = deque()
         """(when to acknowledge, connection, packet id) of reports handed on."""
         self._log = logs.get(channel="broadcast")
@@ -110,7 +106,7 @@ class BroadcastChannel:
         wrong, villages = by_village(window.addresses)
         states[wrong] = word(Rank.FAILED, attempt=window.attempt, reason=Reason.INVALID_ADDRESS)
         for group in _chunks(iter(villages.items()), _AT_ONCE):
-            if stop():
+            if window.alert in self._over or stop():
                 break
             texts = [
                 (message_topic(village), self._message(window, rendition, village, members), members)
@@ -118,6 +114,11 @@ class BroadcastChannel:
             ]
             await self._publish(texts, window.attempt, states, at)
         return Outcomes(states, at)
+
+    async def withdraw(self, alert: str) -> None:
+        """Nothing more of it is published. What the server keeps for terminals that are away cannot be taken out
+        of its sessions: they are silenced by the Cancel that comes after it."""
+        self._over.add(alert)
 
     async def listen(self) -> AsyncIterator[Receipts]:
         """Evidence from the terminals' reports, grouped by batch as they come."""
@@ -169,6 +170,8 @@ class BroadcastChannel:
         content, settings, now = rendition.content, self._settings, now_ms()
         text = str(content["text"])
         plays = content.get("plays", 1)
+        phase, replaces = Phase(str(content.get("phase", Phase.WARNING))), content.get("replaces", [])
+        ends = phase in (Phase.CLEAR, Phase.CANCEL)
         message = BroadcastMessage(
             # The date is that of the alert's end, the only one frozen with the batch: sent again after
             # midnight the message keeps its id.
@@ -176,7 +179,12 @@ class BroadcastChannel:
             key=message_key(window.alert, window.batch),
             batch=window.batch,
             attempt=window.attempt,
-            msg_type=MsgType.TERMINAL_DRILL if content.get("exercise") else MsgType.ACTUAL,
+            # What ends a drill stays a drill: a terminal that is not in training need not even look at it.
+            msg_type=MsgType.TERMINAL_DRILL
+            if content.get("exercise")
+            else MsgType.CANCEL
+            if ends
+            else MsgType.ACTUAL,
             sender_name=str(content["sender_name"]),
             sender_code=settings.source,
             send_time=now,
@@ -188,11 +196,13 @@ class BroadcastChannel:
             title=str(content.get("title", content.get("event_name", ""))),
             description=text,
             speech=str(content.get("speech", text)),
-            plays=plays if isinstance(plays, int) else 1,
+            plays=plays if isinstance(plays, int) and not ends else 1,
             area_code=village,
             targets={
                 window.addresses[member].decode(): int(window.ordinals[member]) for member in members.tolist()
             },
+            phase=phase,
+            replaces=tuple(map(str, replaces)) if isinstance(replaces, list) else (),
         )
         return seal(message, self._key)
 

@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Final
 
 from broker.clock import from_ms, to_ms
+from broker.types import Phase
 from channels.broadcast.ids import BEIJING, EBMID_LENGTH, is_ebrid
 from channels.broadcast.keys import SIGNATURE_BYTES, SigningKey, TrustedKeys
 
@@ -123,6 +124,15 @@ class BroadcastMessage:
     """12 digits."""
     targets: Mapping[str, int] = field(default_factory=dict)
     """Ordinal in the batch by EBRID."""
+    phase: Phase = Phase.WARNING
+    """What it tells; EBM knows only warning and cancel, by MsgType."""
+    replaces: tuple[str, ...] = ()
+    """The broker's ids of the alerts (see `alert_of`) that it replaces or takes back."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether it tells of an end instead of a danger."""
+        return self.phase in (Phase.CLEAR, Phase.CANCEL)
 
     def payload(self) -> bytes:
         """The canonical bytes that are signed."""
@@ -147,6 +157,8 @@ class BroadcastMessage:
             "speech": self.speech,
             "plays": self.plays,
             "targets": dict(self.targets),
+            "phase": str(self.phase),
+            "replaces": list(self.replaces),
         }
         return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
@@ -228,10 +240,29 @@ def _read(fields: object) -> BroadcastMessage:
         speech=_text(fields["speech"]),
         plays=_number(fields["plays"], 1, 100),
         targets=ordinals,
+        # Broadcasters that know of no phases speak of warnings only.
+        phase=Phase(_text(fields.get("phase", Phase.WARNING))),
+        replaces=tuple(_text(alert) for alert in _list(fields.get("replaces", []))),
     )
     if not message.key or len(message.ebmid) != EBMID_LENGTH or not message.ebmid.isdigit():
         raise ValueError("a message has a key and an EBMID of 35 digits")
     return message
+
+
+def message_key(alert: str, batch: int) -> str:
+    """The key of everything a batch says: a window sent again, or a retry, must not be played a second time."""
+    return f"{alert}/{batch}"
+
+
+def alert_of(key: str) -> str:
+    """The broker's id of the alert in a message's key."""
+    return key.rpartition("/")[0]
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("expected a list")
+    return value
 
 
 def _text(value: object) -> str:

@@ -33,12 +33,15 @@ KEEPALIVE_SECONDS: Final = 60
 CONNECTING_AT_ONCE: Final = 100
 _LONGEST_PAUSE: Final = 10.0
 _TEND_SECONDS: Final = 5.0
+CATCH_UP_SECONDS: Final = 0.5
+"""A terminal that is back takes in what waited for it before it plays any of it: a warning may have been taken back
+meanwhile, and must then not be heard at all."""
 
 
 class _Line:
     """A terminal's line to the server: comes back by itself, and keeps reports until the server has them."""
 
-    __slots__ = ("_task", "connection", "online", "outbox", "row", "subscribed", "terminal", "village")
+    __slots__ = ("_since", "_task", "connection", "online", "outbox", "row", "subscribed", "terminal", "village")
 
     def __init__(self, village: Village, row: TerminalRow, terminal: Terminal) -> None:
         self.village = village
@@ -49,6 +52,8 @@ class _Line:
         """Whether it wants to be connected."""
         self.subscribed = False
         self.outbox: dict[int, bytes] = {}
+        self._since = 0.0
+        """Since when there is a connection, by the monotonic clock."""
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, delay: float) -> None:
@@ -58,6 +63,8 @@ class _Line:
 
     def received(self, connection: Connection, message: Publish) -> None:
         """A message came (Taker)."""
+        if self.connection is not connection or time.monotonic() < self._since + CATCH_UP_SECONDS:
+            self.terminal.pause(CATCH_UP_SECONDS)
         self.terminal.hear(message.payload)
         self.village.once_logged(lambda: connection.acknowledge(message.packet_id))
 
@@ -119,7 +126,7 @@ class _Line:
             if not connection.alive:
                 delay = pause
                 continue
-            self.connection = connection
+            self.connection, self._since = connection, time.monotonic()
             if not self.subscribed:
                 self.subscribed = True
                 self.village.subscribed += 1
@@ -257,10 +264,10 @@ class Village:
             address, key, ids = event.get("address"), event.get("message"), event.get("ids")
             if address not in self._lines or not isinstance(key, str) or not isinstance(ids, str):
                 continue
-            held = Held.decode(key, ids)
-            if event["event"] == "presented":
+            held, known = Held.decode(key, ids), found.setdefault(str(address), {})
+            if event["event"] == "presented" or (key in known and known[key].state is TerminalState.PLAYED):
                 held.state = TerminalState.PLAYED
-            found.setdefault(str(address), {})[key] = held
+            known[key] = held
         for ebrid, messages in found.items():
             for held in messages.values():
                 self._lines[ebrid].terminal.remember(held)

@@ -22,10 +22,13 @@ class Words:
     """A rendition as this channel's devices read it."""
 
     alert: str
+    """The broker's id of the alert."""
     tail: bytes
     """The JSON object of the message without its opening brace and `id`, which is the recipient's own."""
     order: tuple[bool, int]
     """For sorting: warnings before exercises, then the gravest level."""
+    replaces: frozenset[str] = frozenset()
+    """The broker's ids of the alerts whose messages these words take the place of."""
 
     def message(self, identifier: str) -> bytes:
         """The JSON object for the recipient whose message is called `identifier`."""
@@ -34,7 +37,7 @@ class Words:
 
 @dataclass(slots=True)
 class HeldBatch:
-    """One batch in force."""
+    """One batch that has not expired."""
 
     batch: int
     expires: int
@@ -44,6 +47,8 @@ class HeldBatch:
     """Device by ordinal; None where nothing was sent yet."""
     reported: bytearray = field(default_factory=bytearray, repr=False)
     """Highest arrival reported, by ordinal (broker.ledger.state.Arrival)."""
+    withdrawn: bool = False
+    """Whether its alert is over: it is given to nobody, and whoever has it is told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,10 @@ class Mailboxes:
     def __init__(self) -> None:
         self._held: dict[int, HeldBatch] = {}
         self._boxes: dict[str, tuple[int, ...]] = {}
+        self._over: set[str] = set()
 
     def __len__(self) -> int:
-        """How many devices have something in force."""
+        """How many devices have a mailbox with something in it that has not expired."""
         return len(self._boxes)
 
     def put(
@@ -85,7 +91,7 @@ class Mailboxes:
         """Put a message into many mailboxes; gives the (device, ordinal) pairs that did not have it yet."""
         held = self._held.get(batch)
         if held is None:
-            held = self._held[batch] = HeldBatch(batch, expires, words)
+            held = self._held[batch] = HeldBatch(batch, expires, words, withdrawn=self.is_over(words.alert))
         short = max(ordinals, default=-1) + 1 - len(held.devices)
         if short > 0:
             held.devices.extend([None] * short)
@@ -102,16 +108,24 @@ class Mailboxes:
         return held, fresh
 
     def entries(self, device: str, now: int) -> list[Entry]:
-        """What is in force for `device` at `now` (UTC milliseconds), by ascending batch."""
-        found = []
-        for key in sorted(self._boxes.get(device, ())):
-            held = self._held[key >> _ORDINAL_BITS]
-            if held.expires > now:
-                found.append(Entry(held, key & _ORDINAL_MASK))
-        return found
+        """What is in force for `device` at `now` (UTC milliseconds), by ascending batch.
+
+        What another message in force takes the place of is not, also before its alert was withdrawn.
+        """
+        found = [entry for entry in self._unexpired(device, now) if not entry.held.withdrawn]
+        replaced = frozenset[str]().union(*(entry.held.words.replaces for entry in found))
+        return [entry for entry in found if entry.held.words.alert not in replaced] if replaced else found
+
+    def withdrawn(self, device: str, now: int) -> list[Entry]:
+        """What was taken back from `device` and would still be in force at `now`, by ascending batch."""
+        return [entry for entry in self._unexpired(device, now) if entry.held.withdrawn]
+
+    def is_over(self, alert: str) -> bool:
+        """Whether the alert was withdrawn."""
+        return alert in self._over
 
     def held(self, batch: int) -> HeldBatch | None:
-        """The batch, if it is in force."""
+        """The batch, if it has not expired."""
         return self._held.get(batch)
 
     def lapse(self, now: int) -> set[str]:
@@ -119,12 +133,26 @@ class Mailboxes:
         return self._drop([held for held in self._held.values() if held.expires <= now])
 
     def withdraw(self, alert: str) -> set[str]:
-        """Forget every batch of `alert`; gives the devices that lost something."""
-        return self._drop([held for held in self._held.values() if held.words.alert == alert])
+        """Nothing of `alert` is in force any more, nor will be; gives the devices that lost something."""
+        self._over.add(alert)
+        touched: set[str] = set()
+        for held in self._held.values():
+            if held.words.alert == alert and not held.withdrawn:
+                held.withdrawn = True
+                touched.update(device for device in held.devices if device is not None)
+        return touched
 
     def batches(self) -> Iterator[HeldBatch]:
         """The batches in force."""
-        return iter(self._held.values())
+        return (held for held in self._held.values() if not held.withdrawn)
+
+    def _unexpired(self, device: str, now: int) -> list[Entry]:
+        found = []
+        for key in sorted(self._boxes.get(device, ())):
+            held = self._held[key >> _ORDINAL_BITS]
+            if held.expires > now:
+                found.append(Entry(held, key & _ORDINAL_MASK))
+        return found
 
     def _drop(self, gone: Iterable[HeldBatch]) -> set[str]:
         touched: set[str] = set()

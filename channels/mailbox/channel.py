@@ -5,6 +5,9 @@ as the batch in the store, from which it is built anew at start: everybody in a 
 it put back. Being told twice is harmless, since devices know messages by their ids; being missed is not. For
 the same reason a device that is given a message again reports again what it did with it: evidence that was
 taken but not yet durable when the process was killed is then given a second time.
+
+What is withdrawn stays in the mailboxes as such until it expires, over restarts too: devices that were away are
+told when they return that what they display is over.
 """
 
 from __future__ import annotations
@@ -79,7 +82,11 @@ class MailboxChannel(ABC):
 
     @abstractmethod
     def announce_loss(self, devices: set[str]) -> None:
-        """Tell the held streams that something of theirs is no longer in force."""
+        """Tell the held streams that something of theirs has expired."""
+
+    @abstractmethod
+    def announce_withdrawal(self, alert: str, devices: set[str]) -> None:
+        """Tell the held streams that what they have of an alert is over."""
 
     @property
     def port(self) -> int:
@@ -156,7 +163,7 @@ class MailboxChannel(ABC):
     async def send(self, window: Window, rendition: RenditionRecord, stop: Stopped) -> Outcomes:
         """Put a window into the mailboxes and wake the streams; sent at once for all who can be addressed."""
         now = now_ms()
-        if stop():
+        if stop() or self._boxes.is_over(window.alert):
             return submitted(window, Rank.WITHHELD, Reason.STOPPED, at=now)
         if window.expires <= now:
             return submitted(window, Rank.EXPIRED, Reason.EXPIRED, at=now)
@@ -178,9 +185,9 @@ class MailboxChannel(ABC):
         """What devices reported, by the batch, a moment after it came in."""
         return self._evidence.listen()
 
-    def withdraw(self, alert: str) -> None:
-        """Take every message of `alert` out of the mailboxes and playlists at once."""
-        self.announce_loss(self._boxes.withdraw(alert))
+    async def withdraw(self, alert: str) -> None:
+        """Take every message of `alert` out of the mailboxes and playlists at once, and tell who follows."""
+        self.announce_withdrawal(alert, self._boxes.withdraw(alert))
 
     def admits(self, request: web.Request, device: str) -> bool:
         """Whether `request` carries the token of `device`."""
@@ -242,9 +249,10 @@ class MailboxChannel(ABC):
         return bytes(content.addresses[ordinal]).decode("ascii", "replace")
 
     async def _rebuild(self, context: ChannelContext) -> None:
-        """Put back whatever is in force."""
+        """Put back whatever is in force, and what was withdrawn and has not expired."""
         now, batches = now_ms(), 0
-        for batch in await context.open_batches():
+        over = set(await context.over_batches())
+        for batch in sorted(over.union(await context.open_batches())):
             try:
                 content = await context.batch(batch)
                 arrivals = await context.arrivals(batch)
@@ -257,6 +265,8 @@ class MailboxChannel(ABC):
             except ValidationError as error:
                 self._log_unfit(batch, error)
                 continue
+            if batch in over:
+                self._boxes.withdraw(content.alert)
             ordinals = list(range(len(content.addresses)))
             held = self._put(batch, content.expires, words, ordinals, content.addresses, None)
             for ordinal in ordinals:  # without those whose address names no device
@@ -282,7 +292,8 @@ class MailboxChannel(ABC):
         if states is not None:
             states[bad] = 0
         held, fresh = self._boxes.put(batch, expires, words, ordinals, devices)
-        self.announce(held, fresh)
+        if not held.withdrawn:
+            self.announce(held, fresh)
         return held
 
     async def _sweep(self) -> None:

@@ -14,7 +14,7 @@ import json
 import random
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,7 +56,10 @@ class Manners:
 class _Message:
     level: int
     expires: int
-    due: bool = False
+    alert: str = ""
+    """The broker's id of its alert."""
+    hidden: bool = False
+    """It was taken back or replaced."""
 
 
 def read_devices(path: Path, heading: str) -> list[Device]:
@@ -135,13 +138,16 @@ class Fleet:
         indexes = {device.id: index for index, device in enumerate(self.devices)}
         for line in EventLog.read(path):
             index = indexes.get(str(line.get("address")))
-            if index is None or line.get("event") not in _EVENTS:
+            if index is None or line.get("event") not in (*_EVENTS, "withdrawn"):
                 continue
             message = self._known[index].setdefault(str(line.get("message")), _Message(0, 0))
+            if line["event"] == "withdrawn":
+                message.hidden = True
+                continue
             message.level = max(message.level, _EVENTS.index(str(line["event"])))
-            expires, _, event = str(line.get("ids", "")).partition("/")
+            expires, event, alert = (*str(line.get("ids", "")).split("/", 2), "", "")[:3]
             if expires and event:
-                message.expires = int(expires)
+                message.expires, message.alert = int(expires), alert
                 self._last[index] = max(self._last[index], int(event))
         count = 0
         for index, messages in enumerate(self._known):
@@ -164,22 +170,59 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def take(self, index: int, identifier: str, expires: int, event: int) -> None:
-        """The device was given a message that expires at `expires` (UTC milliseconds) in event number `event`."""
+    def take(
+        self,
+        index: int,
+        identifier: str,
+        expires: int,
+        event: int,
+        *,
+        alert: str = "",
+        replaces: Iterable[str] = (),
+    ) -> None:
+        """The device was given a message that expires at `expires` (UTC milliseconds) in event number `event`.
+
+        Messages of the alerts that it `replaces` are hidden.
+        """
         self._last[index] = max(self._last[index], event)
         address = self.devices[index].id
-        self._log.write(address, identifier, "received", ids=f"{expires}/{event}")
+        self._log.write(address, identifier, "received", ids=f"{expires}/{event}/{alert}")
+        gone = set(replaces)
+        if gone:
+            for other, message in self._known[index].items():
+                if message.alert in gone:
+                    self.hide(index, other)
         if identifier in self._known[index]:
             self._log.write(address, identifier, "duplicate")
             self.report_again(index, identifier)
             return
-        self._known[index][identifier] = _Message(0, expires)
+        self._known[index][identifier] = _Message(0, expires, alert)
         self._advance(index, identifier, 1)
         self._plan(index, identifier)
 
     def report_again(self, index: int, identifier: str) -> None:
         """Tell once more how far the message came: the server may have forgotten."""
         self._report(index, identifier, self._known[index][identifier].level)
+
+    def report_all(self, index: int) -> None:
+        """Tell once more of everything that has not expired: the server may be a new one."""
+        now = now_ms()
+        for identifier, message in self._known[index].items():
+            if message.expires > now:
+                self._report(index, identifier, message.level)
+
+    def displayed(self, index: int) -> list[str]:
+        """What the device holds that is neither hidden nor expired."""
+        now = now_ms()
+        known = self._known[index].items()
+        return [identifier for identifier, message in known if message.expires > now and not message.hidden]
+
+    def hide(self, index: int, identifier: str) -> None:
+        """A message is over: it is not displayed any more, or never; one that the device lacks means nothing."""
+        message = self._known[index].get(identifier)
+        if message is not None and not message.hidden:
+            message.hidden = True
+            self._log.write(self.devices[index].id, identifier, "withdrawn")
 
     def _advance(self, index: int, identifier: str, level: int) -> None:
         self._known[index][identifier].level = level
@@ -211,7 +254,7 @@ class Fleet:
             while self._agenda and self._agenda[0][0] <= now:
                 _, index, identifier = heapq.heappop(self._agenda)
                 message = self._known[index][identifier]
-                if message.level == 1 and 0 < message.expires <= wall:
+                if message.hidden or (message.level == 1 and 0 < message.expires <= wall):
                     continue
                 self._advance(index, identifier, message.level + 1)
                 self._plan(index, identifier)

@@ -3,9 +3,10 @@
 A screen proves itself by `Authorization: Bearer <token>` (channels.mailbox.tokens); its id is in the path.
 Errors are problem details (RFC 9457).
 
-`GET /v1/screens/{id}/playlist` — {"screen": id, "items": [{id, alert, level, headline, line, crawl, event,
-    event_name, language, sender_name, expires, exercise, colour}]}: what is in force, warnings before
-    exercises, then the gravest level, then the newest; `expires` in UTC milliseconds, `colour` as #rrggbb. Has an
+`GET /v1/screens/{id}/playlist` — {"screen": id, "items": [{id, alert, alert_id, phase, replaces, level, event,
+    event_name, language, sender_name, expires, exercise, headline, line, crawl, colour}]}: what is in force,
+    warnings before exercises, dangers before all-clears, then the gravest level, then the newest; `expires` in UTC
+    milliseconds, `colour` as #rrggbb. What is withdrawn, or replaced by another item, is not there. Has an
     ETag; `If-None-Match` is answered with 304 while nothing changed (RFC 9110 §13.1.2). The `Date` header is
     the clock to judge `expires` by.
 `GET /v1/screens/{id}/events` — server-sent events: `changed` when the stream opens and whenever the playlist
@@ -84,6 +85,10 @@ class SignageChannel(MailboxChannel):
             stream = self._streams.get(device)
             if stream is not None:
                 stream.write(_CHANGED)
+
+    def announce_withdrawal(self, alert: str, devices: set[str]) -> None:  # noqa: ARG002 - they fetch what is left
+        """As for what has expired."""
+        self.announce_loss(devices)
 
     async def _playlist(self, request: web.Request) -> web.StreamResponse:
         screen = request.match_info["id"]

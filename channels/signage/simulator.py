@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -89,6 +90,7 @@ class SignageSimulator:
     def _on_open(self, index: int) -> None:
         """A new stream may mean a new server: fetch and report everything, whatever was fetched before."""
         self._tags[index] = None
+        self.fleet.report_all(index)
         self._queue(index)
 
     def _on_event(self, index: int, event: SentEvent) -> None:
@@ -119,14 +121,17 @@ class SignageSimulator:
                 continue
             if answer.status == 200:
                 self._tags[index] = answer.field("ETag")
-                for item in json.loads(answer.body)["items"]:
-                    self._hold(index, item["id"], item["expires"], again=tag is None)
+                self._take(index, json.loads(answer.body)["items"])
 
-    def _hold(self, index: int, identifier: str, expires: int, *, again: bool) -> None:
-        if not self.fleet.knows(index, identifier):
-            self.fleet.take(index, identifier, expires, 0)
-        elif again:
-            self.fleet.report_again(index, identifier)
+    def _take(self, index: int, items: list[dict[str, Any]]) -> None:
+        """Hold what is new, drop what the playlist has no more though it has not expired."""
+        listed = {item["id"] for item in items}
+        for identifier in self.fleet.displayed(index):
+            if identifier not in listed:
+                self.fleet.hide(index, identifier)
+        for item in items:
+            if not self.fleet.knows(index, item["id"]):
+                self.fleet.take(index, item["id"], item["expires"], 0, alert=item["alert_id"])
 
 
 async def run(args: argparse.Namespace) -> int:

@@ -59,6 +59,7 @@ class SmsChannel:
         self._windows: dict[Submission, Window] = {}
         self._stored: dict[Submission, list[NDArray[np.bytes_]]] = {}
         self._encoded: dict[tuple[str, str], text.EncodedText] = {}
+        self._over: set[str] = set()
         self._client: SmppClient | None = None
         self._context: ChannelContext | None = None
         self._caretaker: asyncio.Task[None] | None = None
@@ -118,10 +119,17 @@ class SmsChannel:
         self._windows[submission] = window
         self._stored[submission] = []
         try:
-            stopped = await self._client.submit(submission, groups, window.lane, stop)
+            stopped = await self._client.submit(
+                submission, groups, window.lane, lambda: window.alert in self._over or stop()
+            )
             return _outcomes(window, submission, valid, stopped, self._stored[submission])
         finally:
             del self._windows[submission], self._stored[submission]
+
+    async def withdraw(self, alert: str) -> None:
+        """What the SMSC has taken is on its way; nothing more is submitted, and nothing waits on our side."""
+        self._over.add(alert)
+        self._encoded = {key: encoded for key, encoded in self._encoded.items() if key[0] != alert}
 
     async def listen(self) -> AsyncIterator[Receipts]:
         """Evidence in groups per batch, at most some 50 ms after it came.
@@ -237,14 +245,19 @@ class SmsChannel:
                 elif not self._tracker.held:
                     reload_after = _RELOAD_SECONDS
                 if now - forgot > _FORGET_SECONDS and self._context is not None:
-                    self._tracker.forget_all_but(await self._context.open_batches(), before=now)
+                    self._tracker.forget_all_but(await self._awaited(), before=now)
                     forgot = now
             except Exception as error:  # noqa: BLE001 - the store's troubles must not end the care of receipts
                 _log.warning("sms.ids_not_loaded", error=type(error).__name__)
 
+    async def _awaited(self) -> list[int]:
+        """Batches of which receipts may still come: what was taken back had perhaps arrived before."""
+        assert self._context is not None
+        return [*await self._context.open_batches(), *await self._context.over_batches()]
+
     async def _load_ids(self) -> None:
         assert self._context is not None
-        batches = await self._context.open_batches()
+        batches = await self._awaited()
         for batch, ordinals, ids in await self._context.far_ids(batches):
             self._tracker.load(batch, ordinals, ids)
 

@@ -30,8 +30,9 @@ from broker.store.records import RenditionRecord
 from broker.types import ChannelName, Lane
 from channels.app.channel import AppChannel
 from channels.app.settings import AppSettings
-from channels.broadcast.channel import BroadcastChannel, message_key
+from channels.broadcast.channel import BroadcastChannel
 from channels.broadcast.keys import SigningKey
+from channels.broadcast.message import message_key
 from channels.broadcast.provision import broadcaster_login, new_terminals, save_terminals
 from channels.broadcast.settings import BroadcastSettings
 from channels.channel import BatchContent, Channel, ChannelContext, Outcomes, Stopped, Window

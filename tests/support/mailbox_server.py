@@ -47,13 +47,18 @@ class World:
     def __init__(self, batches: list[BatchContent]) -> None:
         self.batches = {content.batch: content for content in batches}
         self.open = sorted(self.batches)
+        self.over: list[int] = []
         self.lookups = 0
         self.arrivals: dict[int, Any] = {}
 
     def context(self) -> ChannelContext:
         """The context made of this world."""
         return ChannelContext(
-            batch=self._batch, open_batches=self._open, far_ids=self._far_ids, arrivals=self._arrivals
+            batch=self._batch,
+            open_batches=self._open,
+            far_ids=self._far_ids,
+            arrivals=self._arrivals,
+            over_batches=self._over,
         )
 
     async def _batch(self, batch: int) -> BatchContent:
@@ -65,6 +70,9 @@ class World:
 
     async def _open(self) -> list[int]:
         return self.open
+
+    async def _over(self) -> list[int]:
+        return self.over
 
     async def _arrivals(self, batch: int) -> Any:
         return self.arrivals.get(batch, np.zeros(len(self.batches[batch].addresses), np.uint8))

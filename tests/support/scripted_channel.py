@@ -75,6 +75,8 @@ class ScriptedChannel:
         self.gives_ids = gives_ids
         self.context: ChannelContext | None = None
         self.closed = False
+        self.withdrawn: list[str] = []
+        """The alerts that were withdrawn, each time that they were."""
         self._evidence: asyncio.Queue[Receipts | Exception | None] = asyncio.Queue()
 
     async def start(self, context: ChannelContext) -> None:
@@ -107,12 +109,15 @@ class ScriptedChannel:
 
     def _one(self, window: Window, ordinal: int, stop: Stopped) -> tuple[int, bool]:
         """The state word of one recipient, and whether its message crossed."""
-        if stop():
+        if stop() or window.alert in self.withdrawn:
             return word(Rank.WITHHELD, attempt=window.attempt, reason=Reason.STOPPED), False
         reason = self.fails.get((window.attempt, ordinal), self.fails.get(ordinal))
         if reason is None:
             return word(Rank.SENT, attempt=window.attempt), True
         return word(Rank.FAILED, attempt=window.attempt, reason=reason), True
+
+    async def withdraw(self, alert: str) -> None:
+        self.withdrawn.append(alert)
 
     def hears(self, receipts: Receipts) -> None:
         """Evidence has come from the far end."""

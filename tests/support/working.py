@@ -15,6 +15,7 @@ from broker.clock import now_ms
 from broker.ledger.arrays import LedgerRow, Receipts
 from broker.ledger.state import Rank, Reason, attempt_of, rank_of, reason_of
 from broker.metrics import Metrics
+from broker.release.states import allowed_from
 from broker.sealing import Keyring, batch_context, pack
 from broker.store import schema
 from broker.store.contract import Store
@@ -23,10 +24,10 @@ from broker.tracking.tracker import Tracker
 from broker.transport.contract import Transport, batch_queue
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.wire import decode_receipts, encode_batch
-from broker.types import ChannelName, Lane
+from broker.types import AlertState, ChannelName, Lane
 from channels.worker import Worker, WorkerSettings
 from tests.support.scripted_channel import ScriptedChannel
-from tests.support.storing import a_plan, commit
+from tests.support.storing import a_plan, add, an_alert, an_event, commit
 from tests.support.through import Through, Told
 from tests.support.waiting import eventually
 
@@ -100,8 +101,11 @@ class Bench:
         addresses: bytes | None = None,
     ) -> BatchRecord:
         """A planned batch of `n` recipients with sealed addresses."""
+        # Received now, for what is over is looked for only until it expires.
+        alert = await add(self.store, an_alert(state=AlertState.RELEASED, received=now_ms()))
+        expires = now_ms() + lives_ms
         plan = await a_plan(
-            self.store, (n,), channels=(channel,), lane=lane, at=now_ms(), expires=now_ms() + lives_ms
+            self.store, (n,), alert=alert.id, channels=(channel,), lane=lane, at=now_ms(), expires=expires
         )
         bare = plan.batches[0]
         numbers = pack(number_of(bare.id, ordinal).decode() for ordinal in range(n))
@@ -110,6 +114,10 @@ class Bench:
         batch = BatchRecord(**{**values, "addresses": sealed})
         await commit(self.store, type(plan)(plan.alert, plan.at, plan.renditions, (batch,)))
         return batch
+
+    async def end(self, alert: str, state: AlertState = AlertState.CANCELLED) -> None:
+        """Cancel or supersede an alert."""
+        assert await self.store.move_alert(alert, allowed_from(state), an_event(alert, state, at=now_ms()))
 
     async def deliver(self, batch: BatchRecord, attempt: int = 1, ordinals: Sequence[int] | None = None) -> None:
         """Put an attempt into its queue, as the relay does."""
@@ -124,25 +132,28 @@ class Bench:
         *,
         store: Any = None,
         told: Told | None = None,
+        asked: Told | None = None,
         keyring: Keyring = KEYRING,
         **settings: Any,
     ) -> Worker:
-        """A worker; `told` hears of its marks, its closing of work and its publishing."""
+        """A worker; `told` hears of its marks, its closing of work and its publishing, `asked` of its asking
+        what is over, which comes by the clock."""
 
         async def hear(point: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if told is not None:
-                await told(point, args, kwargs)
+            listener = asked if point.startswith("over:") else told
+            if listener is not None:
+                await listener(point, args, kwargs)
             if point == "publish:before":
                 self.said.append(decode_receipts(args[1]))
 
         worker = Worker(
             channel,
-            cast("Store", Through(store or self.store, hear, "mark", "close_work")),
+            cast("Store", Through(store or self.store, hear, "mark", "close_work", "over")),
             cast("Transport", Through(self.transport, hear, "publish")),
             keyring,
             self.metrics,
             owner=owner,
-            settings=WorkerSettings(**{"lease_ms": LEASE_MS, **settings}),
+            settings=WorkerSettings(**{"lease_ms": LEASE_MS, "stop_poll_seconds": 0.02, **settings}),
         )
         self.workers.append(worker)
         return worker
@@ -185,6 +196,8 @@ async def kill(worker: Worker) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    # It only asks; broken off in a question it would take the store's database in memory along.
+    await worker._stops.close()
 
 
 @asynccontextmanager

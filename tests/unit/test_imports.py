@@ -122,14 +122,14 @@ def test_a_channel_imports_the_ground_and_what_channels_share(channel: str) -> N
     assert offences("channels", f"channels.{channel}", GROUND | shared) == []
 
 
-@pytest.mark.parametrize("part", ["channel", "holding", "mailbox", "pacing", "simulating", "worker"])
+@pytest.mark.parametrize("part", ["channel", "holding", "mailbox", "pacing", "simulating", "stops", "worker"])
 def test_what_channels_share_knows_no_channel(part: str) -> None:
-    shared = {f"channels.{name}" for name in ("channel", "holding", "pacing", "simulating")}
+    shared = {f"channels.{name}" for name in ("channel", "holding", "pacing", "simulating", "stops")}
     assert offences("channels", f"channels.{part}", GROUND | shared) == []
 
 
 def test_every_part_of_the_channels_has_its_place_in_these_rules() -> None:
-    shared = ["channel", "holding", "mailbox", "pacing", "simulating", "worker"]
+    shared = ["channel", "holding", "mailbox", "pacing", "simulating", "stops", "worker"]
     assert parts("channels") == {f"channels.{name}" for name in (*CHANNELS, *shared)}
 
 

@@ -8,11 +8,13 @@ const LONGEST_PAUSE_MS = 15_000;
 const TEXT = {
   zh: {
     levels: { Red: "红色预警", Orange: "橙色预警", Yellow: "黄色预警", Blue: "蓝色预警" },
+    clear: "预警解除",
     until: "有效至", sender: "发布单位", now: "现在时间",
     drill: "演练 · 演练 · 演练 · 非真实预警", drillWord: "演　练",
   },
   en: {
     levels: { Red: "RED", Orange: "ORANGE", Yellow: "YELLOW", Blue: "BLUE" },
+    clear: "ALL CLEAR",
     until: "Valid until", sender: "Issued by", now: "Time now",
     drill: "EXERCISE · EXERCISE · EXERCISE · NOT A REAL WARNING", drillWord: "EXERCISE",
   },
@@ -24,6 +26,7 @@ const SEPARATOR = "　　◆　　";
 const screen = decodeURIComponent(location.pathname.split("/").pop());
 const base = `/v1/screens/${encodeURIComponent(screen)}`;
 const element = (id) => document.getElementById(id);
+const clearing = (item) => item.phase === "clear" || item.phase === "cancel";
 const locale = (item) => (item.language.startsWith("zh") ? "zh" : "en");
 
 let token = readToken();
@@ -183,12 +186,13 @@ function show(item) {
   const body = document.body;
   body.dataset.state = "warning";
   body.dataset.level = item.level;
+  body.dataset.phase = item.phase;
   body.dataset.exercise = item.exercise ? "yes" : "no";
   element("warning").lang = item.language;
   element("idle").hidden = true;
   element("warning").hidden = false;
   element("event").textContent = item.event_name;
-  element("level").textContent = words.levels[item.level];
+  element("level").textContent = clearing(item) ? words.clear : words.levels[item.level];
   element("drill-word").textContent = item.exercise ? words.drillWord : "";
   for (const strip of document.querySelectorAll(".drill")) strip.dataset.word = words.drill;
   element("headline").textContent = item.headline;
@@ -209,6 +213,7 @@ function showIdle() {
   const body = document.body;
   body.dataset.state = token && fetched ? "idle" : "fault";
   delete body.dataset.level;
+  delete body.dataset.phase;
   delete body.dataset.exercise;
   element("warning").hidden = true;
   element("idle").hidden = false;

@@ -257,7 +257,7 @@ async def test_open_batches_are_put_back_at_start_and_expired_ones_are_not(tmp_p
 
 async def test_withdrawing_an_alert_empties_the_mailboxes(rig: Rig) -> None:
     await rig.send(a_batch(5, ["a1"], channel=APP))
-    rig.channel.withdraw("urn:oid:2.49.0.0.156.1")
+    await rig.channel.withdraw("urn:oid:2.49.0.0.156.1")
     assert await catch_up(rig, "a1") == []
 
 

@@ -76,7 +76,7 @@ async def test_a_withdrawn_alert_leaves_the_screens_at_once(rig: Rig) -> None:
     async with rig.session.get("/v1/screens/s1/events", headers=rig.headers("s1")) as answer:
         for _ in range(2):
             await answer.content.readuntil(b"\n\n")
-        rig.channel.withdraw("urn:oid:2.49.0.0.156.1")
+        await rig.channel.withdraw("urn:oid:2.49.0.0.156.1")
         assert await answer.content.readuntil(b"\n\n") == CHANGED
     assert await playlist(rig, "s1") == []
 

@@ -53,6 +53,42 @@ def test_withdrawing_an_alert_takes_its_batches_and_no_other() -> None:
     assert boxes.withdraw("urn:1") == {"a", "b"}
     assert [entry.identifier for entry in boxes.entries("a", 0)] == ["8:0"]
     assert [held.batch for held in boxes.batches()] == [8]
+    assert boxes.withdraw("urn:1") == set(), "told once"
+    assert boxes.withdraw("urn:9") == set()
+
+
+def test_what_was_withdrawn_is_known_as_such_until_it_expires() -> None:
+    boxes = Mailboxes()
+    boxes.put(7, 1_000, WORDS, [0, 1], ["a", "b"])
+    boxes.withdraw("urn:1")
+    assert [entry.identifier for entry in boxes.withdrawn("a", 999)] == ["7:0"]
+    assert boxes.withdrawn("a", 1_000) == boxes.withdrawn("c", 0) == []
+    held = boxes.held(7)
+    assert held is not None
+    assert held.withdrawn
+    assert boxes.lapse(1_000) == {"a", "b"}
+    assert len(boxes) == 0
+
+
+def test_what_is_put_after_its_alert_was_withdrawn_is_given_to_nobody() -> None:
+    boxes = Mailboxes()
+    assert boxes.withdraw("urn:1") == set()
+    boxes.put(7, 1_000, WORDS, [0], ["a"])
+    assert boxes.entries("a", 0) == []
+    assert [entry.identifier for entry in boxes.withdrawn("a", 0)] == ["7:0"]
+    assert boxes.is_over("urn:1")
+    assert not boxes.is_over("urn:2")
+
+
+def test_what_another_message_of_the_box_replaces_is_not_in_force_for_that_device_only() -> None:
+    boxes = Mailboxes()
+    boxes.put(7, 1_000, WORDS, [0, 1], ["a", "b"])
+    boxes.put(9, 500, Words("urn:2", b"}", (False, 0), frozenset({"urn:1"})), [0], ["a"])
+    assert [entry.identifier for entry in boxes.entries("a", 0)] == ["9:0"]
+    assert [entry.identifier for entry in boxes.entries("b", 0)] == ["7:1"]
+    # One that replaces and is taken back itself replaces no more: the store says what is over.
+    boxes.withdraw("urn:2")
+    assert [entry.identifier for entry in boxes.entries("a", 0)] == ["7:0"]
 
 
 @given(PUTS)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import ConfigError
+from broker.types import Phase
 from channels.broadcast.ids import ebmid, is_ebrid, message_topic, report_topic, reporter, village_of
 from channels.broadcast.keys import SigningKey, TrustedKeys
 from channels.broadcast.message import (
@@ -18,6 +19,8 @@ from channels.broadcast.message import (
     MsgType,
     Refused,
     Severity,
+    alert_of,
+    message_key,
     seal,
     seal_payload,
     unseal,
@@ -166,7 +169,7 @@ def test_a_truly_signed_message_of_wrong_content_is_refused_or_is_a_message(fiel
     assert reason_of(envelope) in {"content", "malformed"}
 
 
-@pytest.mark.parametrize("field", sorted(json.loads(MESSAGE.payload())))
+@pytest.mark.parametrize("field", sorted(json.loads(MESSAGE.payload()).keys() - {"phase", "replaces"}))
 def test_a_truly_signed_message_that_lacks_a_field_is_refused(field: str) -> None:
     fields = json.loads(MESSAGE.payload())
     del fields[field]
@@ -240,3 +243,30 @@ def test_every_wrong_line_of_trusted_keys_is_named() -> None:
     assert [problem.place for problem in error.value.problems] == ["keys:2", "keys:3", "keys:4"]
     with pytest.raises(ConfigError, match="every message would be refused"):
         TrustedKeys.parse("# none\n\n", "keys")
+
+
+def test_a_message_of_a_broadcaster_that_knows_no_phases_is_a_warning() -> None:
+    fields = json.loads(MESSAGE.payload())
+    del fields["phase"], fields["replaces"]
+    assert unseal(seal_payload(json.dumps(fields).encode(), KEY), TRUSTED) == MESSAGE
+    assert not MESSAGE.ends
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_what_a_message_tells_and_what_it_takes_back_is_signed_with_it(phase: Phase) -> None:
+    message = dataclasses.replace(MESSAGE, phase=phase, replaces=("A1", "A2"))
+    assert unseal(seal(message, KEY), TRUSTED) == message
+    assert message.ends is (phase in (Phase.CLEAR, Phase.CANCEL))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"phase": "over"}, {"phase": None}, {"phase": 1}, {"replaces": "A1"}, {"replaces": [1]}]
+)
+def test_a_phase_that_is_none_is_refused(wrong: dict[str, object]) -> None:
+    fields = {**json.loads(MESSAGE.payload()), **wrong}
+    assert reason_of(seal_payload(json.dumps(fields).encode(), KEY)) == "content"
+
+
+def test_the_alert_is_found_in_a_key() -> None:
+    assert alert_of(message_key("urn:a/b", 7)) == "urn:a/b"
+    assert alert_of("nothing") == ""

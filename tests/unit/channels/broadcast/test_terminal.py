@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from broker.types import Phase
 from channels.broadcast.keys import SigningKey, TrustedKeys
 from channels.broadcast.message import BroadcastMessage, MsgType, Severity, seal
 from channels.broadcast.report import Report, TerminalState
@@ -276,3 +277,251 @@ def test_what_is_over_is_not_played_on_return(world) -> None:
     second.remember(Held.decode("a/1", world.ids["a/1"]))
     assert second.playing is None
     assert world.reports == []
+
+
+# ── what is taken back or replaced ────────────────────────────────────────────────────────────────────
+
+
+def cancel(*alerts: str, key: str = "c/9", **changes) -> bytes:
+    return message(key, **{"msg_type": MsgType.CANCEL, "phase": Phase.CANCEL, "replaces": alerts, **changes})
+
+
+@pytest.mark.parametrize("phase", [Phase.CANCEL, Phase.CLEAR])
+def test_a_cancel_stops_what_plays_at_once_and_the_all_clear_is_spoken_once(world, phase) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    world.turn(4)
+    box.hear(cancel("a", phase=phase))
+    assert box.playing == "c/9"
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    world.turn(3 * PLAY)
+    assert box.playing is None
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+    assert world.states("a/1") == [TerminalState.VERIFIED, TerminalState.PLAYING]
+    assert world.states("c/9") == [TerminalState.VERIFIED, TerminalState.PLAYING, TerminalState.PLAYED]
+
+
+def test_the_all_clear_is_spoken_where_the_warning_was_played_to_its_end(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    world.turn(2 * PLAY)
+    box.hear(cancel("a"))
+    world.turn(PLAY)
+    assert world.events("a/1") == ["received", "delivered", "presented", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+
+
+def test_what_waits_is_not_played_after_a_cancel_and_where_nothing_was_heard_nothing_is_spoken(world) -> None:
+    box = terminal(world)
+    box.hear(message("x/1", severity=Severity.RED))
+    box.hear(message("a/1"))
+    box.hear(cancel("a"))
+    assert box.playing == "x/1"
+    world.turn(3 * PLAY)
+    assert world.events("x/1") == ["received", "delivered", "presented"]
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered"]
+    assert world.states("c/9") == [TerminalState.VERIFIED]
+
+
+def test_a_terminal_that_was_away_plays_neither_what_was_taken_back_nor_the_all_clear(world) -> None:
+    box = terminal(world)
+    box.pause(0.5)
+    box.hear(message("a/1"))
+    box.hear(cancel("a"))
+    world.turn(2 * PLAY)
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered"]
+    assert world.states("a/1") == world.states("c/9") == [TerminalState.VERIFIED]
+
+
+def test_a_pause_ends_and_lets_what_plays_go_on(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    world.turn(PLAY - 1)
+    box.pause(2)
+    box.hear(message("b/1"))
+    assert box.playing == "a/1"
+    world.turn(1.5)
+    assert world.events("a/1")[-1] == "presented"
+    assert box.playing is None
+    world.turn(1)
+    assert box.playing == "b/1"
+
+
+def test_a_warning_that_comes_after_its_cancel_is_not_played(world) -> None:
+    box = terminal(world)
+    box.hear(cancel("a"))
+    box.hear(message("a/1"))
+    box.hear(message("a/2"))
+    world.turn(2 * PLAY)
+    assert world.events("a/1") == world.events("a/2") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered"]
+    assert world.states("a/1") == [TerminalState.VERIFIED]
+
+
+def test_of_two_cancels_for_two_rounds_of_an_alert_one_is_spoken(world) -> None:
+    box = terminal(world)
+    for key in ("a/1", "a/2"):
+        box.hear(message(key))
+        world.turn(PLAY)
+    box.hear(cancel("a", key="c/8"))
+    box.hear(cancel("a", key="c/9"))
+    world.turn(3 * PLAY)
+    assert world.events("c/8") == ["received", "delivered", "presented"]
+    assert world.events("c/9") == ["received", "delivered"]
+
+
+def test_a_cancel_of_others_disturbs_nothing(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(cancel("b", "aa", "a/1"))
+    assert box.playing == "a/1"
+    world.turn(2 * PLAY)
+    assert world.events("a/1") == ["received", "delivered", "presented"]
+    assert world.events("c/9") == ["received", "delivered"]
+
+
+def test_an_update_stops_the_older_message_and_is_played_in_its_place(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(message("a/2"))
+    world.turn(4)
+    box.hear(message("u/3", phase=Phase.UPDATE, replaces=("a",), severity=Severity.BLUE))
+    assert box.playing == "u/3"
+    world.turn(3 * PLAY)
+    assert world.events("a/1") == world.events("a/2") == ["received", "delivered", "withdrawn"]
+    assert world.events("u/3") == ["received", "delivered", "presented"]
+
+
+def test_an_update_that_waits_carries_on_that_its_people_were_warned(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    world.turn(PLAY)
+    box.hear(message("x/1", severity=Severity.RED))
+    box.hear(message("u/2", phase=Phase.UPDATE, replaces=("a",)))
+    box.hear(cancel("a", "u"))
+    world.turn(3 * PLAY)
+    assert world.events("u/2") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+
+
+def test_an_all_clear_stops_no_other_warning_and_a_red_warning_stops_an_all_clear(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1", severity=Severity.RED))
+    world.turn(PLAY)
+    box.hear(message("y/1", severity=Severity.YELLOW))
+    box.hear(cancel("a", severity=Severity.RED))
+    assert box.playing == "y/1"
+    world.turn(PLAY)
+    assert box.playing == "c/9"
+    box.hear(message("r/1", severity=Severity.RED))
+    assert box.playing == "r/1"
+    world.turn(2 * PLAY)
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_drill_ends_only_drills_and_the_real_only_the_real(world, live) -> None:
+    drill = {"msg_type": MsgType.TERMINAL_DRILL}
+    box = terminal(world, training=True)
+    box.hear(message("a/1", **({} if live else drill)))
+    box.hear(cancel("a", **(drill if live else {})))
+    assert box.playing == "a/1"
+    world.turn(2 * PLAY)
+    assert world.events("a/1") == ["received", "delivered", "presented"]
+    assert world.events("c/9") == ["received", "delivered"]
+    box.hear(cancel("a", key="c/10", **({} if live else drill)))
+    assert box.playing == "c/10"
+
+
+def test_a_cancel_of_a_drill_is_refused_by_a_terminal_that_is_not_in_training(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(cancel("a", msg_type=MsgType.TERMINAL_DRILL))
+    assert box.playing == "a/1"
+    assert world.notes[-1] == ("c/9", "refused", "drill")
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase"),
+    [
+        (MsgType.ACTUAL, Phase.CANCEL),
+        (MsgType.ACTUAL, Phase.CLEAR),
+        (MsgType.CANCEL, Phase.WARNING),
+        (MsgType.CANCEL, Phase.UPDATE),
+    ],
+)
+def test_a_message_whose_type_and_phase_disagree_is_refused_and_stops_nothing(world, kind, phase) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(message("c/9", msg_type=kind, phase=phase, replaces=("a",)))
+    assert box.playing == "a/1"
+    assert world.notes[-1] == ("c/9", "refused", "type")
+
+
+def test_a_cancel_for_the_neighbours_or_of_a_forger_stops_nothing(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(cancel("a", targets={OTHER: 0}))
+    box.hear(cancel("a", area_code="500117100002"))
+    box.hear(cancel("a")[:-1] + b" ")
+    assert box.playing == "a/1"
+
+
+def test_a_cancel_that_comes_when_it_is_over_still_stops_and_is_not_spoken(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(cancel("a", end_time=START - 1000))
+    assert box.playing is None
+    world.turn(PLAY)
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered"]
+
+
+def test_a_cancel_given_again_is_not_spoken_again(world) -> None:
+    box = terminal(world)
+    box.hear(message("a/1"))
+    box.hear(cancel("a"))
+    world.turn(PLAY)
+    box.hear(cancel("a", attempt=2))
+    world.turn(PLAY)
+    assert world.events("c/9") == ["received", "delivered", "presented", "received", "duplicate"]
+    assert world.states("c/9")[-1] is TerminalState.PLAYED
+
+
+def test_what_was_taken_back_stays_so_after_a_power_cut_and_the_all_clear_is_spoken_to_its_end(world) -> None:
+    first = terminal(world)
+    first.hear(message("a/1"))
+    first.hear(cancel("a"))
+    first.silence()
+    second = terminal(world)
+    for key in ("a/1", "c/9"):
+        second.remember(Held.decode(key, world.ids[key]))
+    assert second.playing == "c/9"
+    second.hear(message("a/2"))
+    world.turn(2 * PLAY)
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+    assert world.events("a/2") == ["received", "delivered", "withdrawn"]
+
+
+def test_after_a_power_cut_in_the_middle_people_count_as_warned(world) -> None:
+    first = terminal(world)
+    first.hear(message("a/1"))
+    first.silence()
+    second = terminal(world)
+    second.pause(0.5)
+    second.remember(Held.decode("a/1", world.ids["a/1"]))
+    second.hear(cancel("a"))
+    world.turn(2 * PLAY)
+    assert world.events("a/1") == ["received", "delivered", "withdrawn"]
+    assert world.events("c/9") == ["received", "delivered", "presented"]
+
+
+def test_a_log_of_the_time_before_cancels_is_read() -> None:
+    held = Held.decode("a/1", "1:5:2:1:1800000000000")
+    assert (held.reference.batch, held.reference.ordinal, held.reference.attempt) == (1, 5, 2)
+    assert (held.severity, held.end_time) == (Severity.RED, 1_800_000_000_000)
+    assert (held.drill, held.ends, held.mute, held.heard, held.replaces) == (False, False, False, False, ())
+    assert Held.decode("a/1", held.encode()) == held

@@ -21,6 +21,9 @@ def test_an_item_holds_what_a_screen_needs_and_nothing_else() -> None:
     assert item == {
         "id": "5:1",
         "alert": "urn:oid:2.49.0.0.156.1",
+        "alert_id": "urn:1",
+        "phase": "warning",
+        "replaces": [],
         "level": "Red",
         "headline": "合川区气象台发布暴雨红色预警",
         "line": "立即停止户外活动",
