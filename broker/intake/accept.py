@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
 from broker import logs
@@ -39,6 +39,10 @@ _LONGEST_CONTENT_TYPE: Final = 200
 _ID: Final = re.compile(r"[0-9a-f]{21}", re.ASCII)
 
 
+FirstMove = Callable[[AlertRecord, TokenRecord], AlertEvent | None]
+"""An accepted alert's first move, made in the transaction that keeps it; None if it is to be made later."""
+
+
 class Intake:
     """Accepts alerts from departments."""
 
@@ -50,9 +54,15 @@ class Intake:
         *,
         expiry: Expiry | None = None,
         signatures: SignatureCheck | None = None,
+        first_move: FirstMove | None = None,
+        accepted: Callable[[AlertRecord], None] | None = None,
         max_bytes: int = 512 * 1024,
     ) -> None:
+        """`first_move` decides where an alert stands once it is kept, where that can be said at once; `accepted`
+        hears of every alert that is kept for the first time."""
         self._store = store
+        self._first_move = first_move
+        self._accepted = accepted
         self._departments = departments
         self._authority = authority
         self._expiry = expiry or Expiry()
@@ -71,12 +81,22 @@ class Intake:
         if len(body) > self.max_bytes:
             problem = Problem("body", "body.size", f"more than {self.max_bytes} bytes")
             raise InputRefused([problem], status=413)
-        received = now_ms()
-        known = await self._store.alert_by_digest(hashlib.sha256(body).digest())
-        if known is not None and known.department == token.department:
+        digest = hashlib.sha256(body).digest()
+        try:
+            return await self._accept(body, digest, form, content_type, token)
+        except InputRefused:
+            # A repeated post may come after the alert has expired, or after what it refers to has moved on.
+            known = await self._store.alert_by_digest(digest)
+            if known is None or known.department != token.department:
+                raise
             if wrong := realm_problems(Status(known.status), token):
-                raise InputRefused(wrong, status=403)
-            return known  # before lint: a repeated post may come after the alert has expired
+                raise InputRefused(wrong, status=403) from None
+            return known
+
+    async def _accept(
+        self, body: bytes, digest: bytes, form: Literal["xml", "json"], content_type: str, token: TokenRecord
+    ) -> AlertRecord:
+        received = now_ms()
         alert = self._understood(body, form, received)
         department = self._departments.get(token.department)
         named = await references.resolve(alert, self._store)
@@ -92,9 +112,10 @@ class Intake:
         unclear += [*signals.problems(alert), *_untimely(alert, received)]
         if unclear or denied:
             raise InputRefused(denied + unclear, status=403 if denied and not unclear else 422)
-        record = self._record(alert, body, content_type, received, token, named)
+        record = self._record(alert, body, digest, content_type, received, token, named)
         event = AlertEvent(record.id, received, AlertState.RECEIVED, token.id, "posted by the department")
-        kept = await self._store.add_alert(record, event, references.records(record.id, named))
+        moved = None if self._first_move is None else self._first_move(record, token)
+        kept = await self._store.add_alert(record, event, references.records(record.id, named), moved=moved)
         if kept.digest != record.digest:
             raise Conflict(
                 f"an alert with this identity ({alert.sender}, {alert.identifier}, {alert.sent.text}) "
@@ -102,6 +123,8 @@ class Intake:
             )
         if kept.id == record.id:
             self._log.info("alert_accepted", alert=record.id, department=token.department, level=record.level)
+            if self._accepted is not None:
+                self._accepted(kept)
         return kept
 
     def _understood(self, body: bytes, form: Literal["xml", "json"], received: int) -> Alert:
@@ -138,6 +161,7 @@ class Intake:
         self,
         alert: Alert,
         body: bytes,
+        digest: bytes,
         content_type: str,
         received: int,
         token: TokenRecord,
@@ -156,7 +180,7 @@ class Intake:
             event=told.event,
             headline=told.headline,
             content_type=content_type,
-            digest=hashlib.sha256(body).digest(),
+            digest=digest,
             body=body,
             received=received,
             expires=expires_of(alert, self._expiry, received, told.expires),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from broker.cap.model import Status
 from broker.clock import now_ms
@@ -18,6 +21,11 @@ from broker.types import Realm
 
 _PREFIX: Final = "fh_"
 """Makes a leaked token easy to recognise for scanners."""
+KEPT_SECONDS: Final = 1.0
+"""How long a revoked token may go on working in a process that has just seen it."""
+_MOST_KEPT: Final = 1_024
+clock = time.monotonic
+"""For intervals, in seconds."""
 
 
 class Scope(StrEnum):
@@ -76,16 +84,50 @@ def new(
 
 
 async def authenticate(authorization: str | None, accounts: Accounts) -> TokenRecord:
-    """The token behind an `Authorization` header. Raises Unauthenticated without saying why in detail."""
+    """The token behind an `Authorization` header. Raises Unauthenticated without saying why in detail.
+
+    What the store said of a token counts for KEPT_SECONDS at most, so a revocation takes effect within that.
+    """
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
     given = digest(token.strip())
-    record = await accounts.token_by_digest(given)
+    record = await _found(given, accounts)
     if record is None or not hmac.compare_digest(record.digest, given):
         raise Unauthenticated("this token is not known")
     if record.revoked is not None or (record.expires is not None and record.expires <= now_ms()):
         raise Unauthenticated("this token is revoked or has expired")
+    return record
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A token as the store gave it, and when it was asked (by the clock for intervals)."""
+
+    record: TokenRecord
+    asked: float
+    asking: bool = False
+
+
+_kept: WeakKeyDictionary[Accounts, dict[bytes, _Kept]] = WeakKeyDictionary()
+
+
+async def _found(given: bytes, accounts: Accounts) -> TokenRecord | None:
+    """The token of a digest; only one that exists is remembered, and not for long."""
+    kept = _kept.setdefault(accounts, {})
+    known, now = kept.get(given), clock()
+    if known is not None:
+        age = now - known.asked
+        if age < KEPT_SECONDS / 2 or (age < KEPT_SECONDS and known.asking):
+            return known.record
+        known.asking = True  # one asks anew while the others go on with what is known
+    record = await accounts.token_by_digest(given)
+    if record is None:
+        kept.pop(given, None)
+        return None
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[given] = _Kept(record, now)
     return record
 
 

@@ -61,8 +61,19 @@ class Release:
         await self.store.move_alert(alert.id, (AlertState.RECEIVED,), event)
         return (await self.store.alert(alert.id)).state
 
-    async def _decision(self, alert: AlertRecord) -> tuple[AlertState, str]:
-        """Where a received message goes, and why."""
+    def at_once(self, alert: AlertRecord, token: TokenRecord) -> AlertEvent | None:
+        """The first move of what `token` posts, if nothing but the department's rules decides on it.
+
+        It can then be made in the transaction that keeps the alert; None leaves it to `admit`.
+        """
+        decided = self._by_kind(alert)
+        if decided is None and alert.msg_type == MsgType.ALERT and Scope.MACHINE not in token.scopes:
+            decided = _by_rules(self.departments.get(alert.department).release_mode(alert.level))
+        return None if decided is None else AlertEvent(alert.id, now_ms(), decided[0], "fenghuo", decided[1])
+
+    @staticmethod
+    def _by_kind(alert: AlertRecord) -> tuple[AlertState, str] | None:
+        """Where a message goes whatever the department's rules are, and why."""
         if alert.status == Status.DRAFT:
             return AlertState.AWAITING_RELEASE, "a Draft is not to be acted on: it stays here, or is rejected"
         if alert.msg_type == MsgType.CANCEL:
@@ -71,6 +82,12 @@ class Release:
             return AlertState.RELEASED, f"a message of type {alert.msg_type} reaches nobody and is only recorded"
         if alert.status == Status.SYSTEM:
             return AlertState.RELEASED, "a message of status System reaches nobody and is only recorded"
+        return None
+
+    async def _decision(self, alert: AlertRecord) -> tuple[AlertState, str]:
+        """Where a received message goes, and why."""
+        if (decided := self._by_kind(alert)) is not None:
+            return decided
         department = self.departments.get(alert.department)
         mode = department.release_mode(alert.level)
         machine = self.machines is not None and await self.machines.posted(alert)
@@ -78,12 +95,7 @@ class Release:
             return AlertState.RELEASED, f"a correction, which needs no second person: {why}"
         if machine and mode is not ReleaseMode.SECOND_PERSON:
             return await self._plausible(alert, department)
-        if mode is ReleaseMode.NONE:
-            return AlertState.RELEASED, "the department's rules ask for no second person at this level"
-        if mode is ReleaseMode.MACHINE:
-            why = "the department's rules ask for a second person for what no machine posted"
-            return AlertState.AWAITING_RELEASE, why
-        return AlertState.AWAITING_RELEASE, "the department's rules ask for a second person"
+        return _by_rules(mode)
 
     async def _correction(self, alert: AlertRecord, *, machine: bool) -> str | None:
         if self.corrections is None:
@@ -165,6 +177,18 @@ class Release:
         if alert.status not in STATUSES[token.realm]:
             raise NotAllowed(f"a token of the realm {token.realm} may not {act} what is {alert.status}")
         return alert
+
+
+def _by_rules(mode: ReleaseMode) -> tuple[AlertState, str]:
+    """Where goes what a person has posted."""
+    if mode is ReleaseMode.NONE:
+        return AlertState.RELEASED, "the department's rules ask for no second person at this level"
+    if mode is ReleaseMode.MACHINE:
+        return (
+            AlertState.AWAITING_RELEASE,
+            "the department's rules ask for a second person for what no machine posted",
+        )
+    return AlertState.AWAITING_RELEASE, "the department's rules ask for a second person"
 
 
 def _read(record: AlertRecord) -> Alert | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
@@ -114,6 +115,52 @@ async def test_a_revoked_token_is_refused(store: Store) -> None:
         await tokens.authenticate(f"Bearer {token}", store)
 
 
+async def test_a_token_that_was_just_seen_is_refused_within_a_second_of_its_revocation(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(tokens, "clock", lambda: now)
+    token, record = tokens.new("met")
+    await store.add_token(record)
+    assert (await tokens.authenticate(f"Bearer {token}", store)).id == record.id
+    assert await store.revoke_token(record.id, now_ms())
+
+    now += tokens.KEPT_SECONDS
+    for _ in range(2):
+        with pytest.raises(tokens.Unauthenticated):
+            await tokens.authenticate(f"Bearer {token}", store)
+    assert tokens.KEPT_SECONDS <= 1
+
+
+async def test_the_store_is_asked_for_a_token_now_and_then_and_not_for_every_call(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = 1_000.0, 0
+    find = store.token_by_digest
+
+    async def count(given: bytes) -> TokenRecord | None:
+        nonlocal asked
+        asked += 1
+        return await find(given)
+
+    monkeypatch.setattr(tokens, "clock", lambda: now)
+    monkeypatch.setattr(store, "token_by_digest", count)
+    token, record = tokens.new("met")
+    await store.add_token(record)
+    for _ in range(10):
+        assert (await tokens.authenticate(f"Bearer {token}", store)).id == record.id
+    assert asked == 1
+    now += 0.75 * tokens.KEPT_SECONDS
+    same = await asyncio.gather(*(tokens.authenticate(f"Bearer {token}", store) for _ in range(10)))
+    assert {each.id for each in same} == {record.id}
+    assert asked == 2
+    unknown, _ = tokens.new("met")
+    for _ in range(2):
+        with pytest.raises(tokens.Unauthenticated):
+            await tokens.authenticate(f"Bearer {unknown}", store)
+    assert asked == 4
+
+
 async def test_the_digest_is_compared_in_constant_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that finds a wrong record, by whatever fault, does not open the door."""
     token, record = tokens.new("met")
@@ -133,8 +180,9 @@ async def test_the_digest_is_compared_in_constant_time(store: Store, monkeypatch
     assert (await tokens.authenticate(f"Bearer {token}", store)).id == record.id
     assert compared == [(record.digest, record.digest)]
     monkeypatch.setattr(store, "token_by_digest", wrong)
+    unseen, _ = tokens.new("met")
     with pytest.raises(tokens.Unauthenticated):
-        await tokens.authenticate(f"Bearer {token}", store)
+        await tokens.authenticate(f"Bearer {unseen}", store)
 
 
 def test_a_token_may_do_what_its_scopes_say_and_nothing_else() -> None:
