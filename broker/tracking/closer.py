@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -18,16 +21,28 @@ from broker.store.records import AlertEvent, AlertRecord
 from broker.types import AlertState
 
 _PAGE = 1000
+_ROWS = 256
+"""Ledger rows that are settled at once: some 20 MB."""
+_OPEN: Final = (AlertState.PLANNED, AlertState.SENDING)
+_ENDED: Final = (AlertState.COMPLETED, AlertState.CANCELLED, AlertState.SUPERSEDED)
+"""States of alerts whose batches still have addresses until the time and the grace are over."""
 _PLANNED, _SENT, _FINAL = (COUNT_NAMES.index(name) for name in ("planned", "sent", "final"))
 
 
 class Closer:
-    """Looks at open alerts a few times a second; any number may run, the moves are compare-and-set."""
+    """Looks at open alerts a few times a second; any number may run, the moves are compare-and-set.
 
-    def __init__(self, store: Store, *, grace_ms: int = 600_000, interval: float = 0.3) -> None:
+    Those that have ended, which are ever more, are looked through only every `sweep` seconds.
+    """
+
+    def __init__(
+        self, store: Store, *, grace_ms: int = 600_000, interval: float = 0.3, sweep: float = 15.0
+    ) -> None:
         self._store = store
         self._grace_ms = grace_ms
         self._interval = interval
+        self._sweep = sweep
+        self._swept = -math.inf
         self._erased: set[str] = set()
         self._log = logs.get(role="closer")
 
@@ -41,15 +56,19 @@ class Closer:
             await asyncio.sleep(self._interval)
 
     async def once(self) -> None:
-        """Look at every open alert once."""
-        async for alert in self._alerts(AlertState.PLANNED, AlertState.SENDING):
+        """Look at every open alert once, and at those that have ended if it is time to."""
+        async for alert in self._alerts(*_OPEN):
             await self._follow(alert)
         async for alert in self._alerts(AlertState.AWAITING_RELEASE):
             if alert.expires <= now_ms():
-                await self._move(alert, AlertState.EXPIRED, "nobody released it before it expired")
-        async for alert in self._alerts(AlertState.COMPLETED, AlertState.CANCELLED):
-            if alert.id not in self._erased and self._over(alert):
-                await self._erase(alert)
+                why = "nobody released it before it expired"
+                await self._move(alert, AlertState.EXPIRED, why, (AlertState.AWAITING_RELEASE,))
+        began = time.monotonic()
+        if began - self._swept >= self._sweep:
+            async for alert in self._alerts(*_ENDED):
+                if alert.id not in self._erased and self._over(alert):
+                    await self._erase(alert)
+            self._swept = began
 
     async def _alerts(self, *states: AlertState) -> AsyncIterator[AlertRecord]:
         """All of them, page by page: an old one must not be overlooked because there are many newer ones."""
@@ -85,26 +104,36 @@ class Closer:
     async def _follow(self, alert: AlertRecord) -> None:
         totals = await self._totals(alert)
         if alert.state is AlertState.PLANNED and (totals[_SENT] or totals[_FINAL]):
-            await self._move(alert, AlertState.SENDING, "the first recipients were sent the warning")
+            # Only from planned: who has moved it on meanwhile must not be undone.
+            why = "the first recipients were sent the warning"
+            await self._move(alert, AlertState.SENDING, why, (AlertState.PLANNED,))
         if self._over(alert):
             await self._settle(alert)
-            await self._move(alert, AlertState.COMPLETED, "the alert's time and the grace for receipts are over")
-        elif totals[_FINAL] == totals[_PLANNED] and not await self._store.open_work(alert.id):
-            await self._move(alert, AlertState.COMPLETED, "every recipient is final")
+            why = "the alert's time and the grace for receipts are over"
+            await self._move(alert, AlertState.COMPLETED, why, _OPEN)
+        elif await self._finished(alert, totals):
+            await self._move(alert, AlertState.COMPLETED, "every recipient is final", _OPEN)
+            if not await self._finished(alert, await self._totals(alert)):
+                # A later round was committed between looking and moving: it is not completed after all.
+                why = "a later round was planned at the same moment"
+                await self._move(alert, AlertState.SENDING, why, (AlertState.COMPLETED,))
+
+    async def _finished(self, alert: AlertRecord, totals: Counts) -> bool:
+        """Whether every recipient is final and no attempt is left to be made."""
+        return bool(totals[_FINAL] == totals[_PLANNED]) and not await self._store.open_work(alert.id)
 
     async def _settle(self, alert: AlertRecord) -> None:
         """The alert's time and the grace are over: what is not proved is unconfirmed, what never left expired."""
-        receipts = []
-        for batch in await self._store.batch_ids(alert=alert.id):
-            settled = unconfirmed(await self._store.ledger_row(batch), now_ms())
-            if len(settled):
-                receipts.append(settled)
-        if receipts:
-            await self._store.merge(receipts)
+        batches = await self._store.batch_ids(alert=alert.id)
+        for first in range(0, len(batches), _ROWS):
+            rows = await self._store.ledger_rows(batches[first : first + _ROWS])
+            receipts = [unconfirmed(row, now_ms()) for row in rows]
+            await self._store.merge([each for each in receipts if len(each)])
 
-    async def _move(self, alert: AlertRecord, state: AlertState, why: str) -> None:
+    async def _move(self, alert: AlertRecord, state: AlertState, why: str, origins: Sequence[AlertState]) -> None:
+        assert set(origins) <= set(allowed_from(state))
         event = AlertEvent(alert.id, now_ms(), state, "fenghuo", why)
-        if await self._store.move_alert(alert.id, allowed_from(state), event):
+        if await self._store.move_alert(alert.id, origins, event):
             self._log.info("alert_moved", alert=alert.id, state=str(state))
 
 

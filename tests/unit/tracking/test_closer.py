@@ -21,7 +21,8 @@ from broker.store import schema
 from broker.store.contract import Store
 from broker.store.records import Plan, Work
 from broker.store.sql import open_store
-from broker.tracking.closer import Closer, unconfirmed
+from broker.tracking import closer as module
+from broker.tracking.closer import unconfirmed
 from broker.types import AlertState, ChannelName, Lane
 from tests.support.storing import T0, a_plan, add, an_alert, an_event, commit
 from tests.support.through import Through
@@ -29,6 +30,13 @@ from tests.support.waiting import eventually
 from tests.support.working import states_of
 
 HOUR = 3_600_000
+
+
+def Closer(store: Store, **settings: Any) -> module.Closer:  # noqa: N802 - stands for the class
+    """A closer that looks at what has ended every time."""
+    return module.Closer(store, **{"sweep": 0.0, **settings})
+
+
 SENT, FAILED = word(Rank.SENT, attempt=1), word(Rank.FAILED, attempt=1, reason=Reason.THROTTLED)
 
 
@@ -184,13 +192,119 @@ async def test_addresses_are_erased_only_after_the_grace(store: Store) -> None:
     assert [batch.addresses for batch in await store.batches([b.id for b in plan.batches])] == [b"", b""]
 
 
-async def test_an_alert_that_was_cancelled_keeps_no_addresses_either(store: Store) -> None:
-    plan = await going_out(store, (1,), expires_in=-60_000)
-    event = an_event(plan.alert, AlertState.CANCELLED)
-    assert await store.move_alert(plan.alert, [AlertState.PLANNED], event)
+@pytest.mark.parametrize("state", [AlertState.CANCELLED, AlertState.SUPERSEDED])
+async def test_an_alert_that_was_taken_back_or_replaced_is_settled_and_keeps_no_addresses_either(
+    store: Store, state: AlertState
+) -> None:
+    plan = await going_out(store, (3,), expires_in=-60_000)
+    (batch,) = plan.batches
+    await report(store, batch.id, SENT, 0)
+    await report(store, batch.id, word(Rank.WITHHELD, attempt=1, reason=Reason.STOPPED), 1)
+    assert await store.move_alert(plan.alert, [AlertState.PLANNED], an_event(plan.alert, state))
+    await Closer(store, grace_ms=HOUR).once()
+    assert (await store.batch(batch.id)).addresses, "evidence may still come"
     await Closer(store, grace_ms=0).once()
-    assert (await store.batch(plan.batches[0].id)).addresses == b""
-    assert await state_of(store, plan) is AlertState.CANCELLED
+    assert (await store.batch(batch.id)).addresses == b""
+    assert await state_of(store, plan) is state
+    assert states_of(await store.ledger_row(batch.id)) == [
+        (1, Rank.FAILED, Reason.UNCONFIRMED),
+        (1, Rank.WITHHELD, Reason.STOPPED),
+        (0, Rank.EXPIRED, Reason.EXPIRED),
+    ]
+
+
+async def a_later_round(store: Store, plan: Plan, number: int) -> Plan:
+    more = await a_plan(store, (2,), alert=plan.alert, at=now_ms(), expires=now_ms() + HOUR)
+    batches = tuple(replace(batch, round=number) for batch in more.batches)
+    more = replace(more, batches=batches, round=number)
+    assert await store.commit_round(more, an_event(plan.alert, AlertState.SENDING))
+    return more
+
+
+async def finish(store: Store, plan: Plan) -> None:
+    for batch in plan.batches:
+        await report(store, batch.id, DELIVERED, *range(len(batch)))
+        await close_work(store, batch.id)
+
+
+async def test_a_completed_alert_that_got_a_later_round_is_completed_again_when_that_is_final(store: Store) -> None:
+    closer = Closer(store)
+    plan = await going_out(store)
+    await finish(store, plan)
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.COMPLETED
+    more = await a_later_round(store, plan, 2)
+    assert await state_of(store, plan) is AlertState.SENDING
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.SENDING
+    await finish(store, more)
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["Update", "Cancel"])
+async def test_a_message_that_follows_another_completes_like_it(store: Store, kind: str) -> None:
+    alert = replace(an_alert(state=AlertState.RELEASED), msg_type=kind, expires=now_ms() + HOUR)
+    await add(store, alert)
+    plan = await commit(store, await a_plan(store, (), alert=alert.id, at=now_ms()))
+    closer = Closer(store)
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.COMPLETED, "nobody was to be told"
+    more = await a_later_round(store, plan, 2)
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.SENDING
+    await finish(store, more)
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.COMPLETED
+
+
+async def test_a_round_that_is_planned_while_the_alert_is_being_completed_is_not_passed_over(store: Store) -> None:
+    plan = await going_out(store)
+    await finish(store, plan)
+    late: list[Plan] = []
+
+    async def told(point: str, _args: Any, _kwargs: Any) -> None:
+        if point == "open_work:after" and not late:
+            late.append(await a_later_round(store, plan, 2))
+
+    closer = Closer(cast("Store", Through(store, told, "open_work")))
+    await closer.once()
+    assert late
+    assert await state_of(store, plan) is AlertState.SENDING
+    await finish(store, late[0])
+    await closer.once()
+    assert await state_of(store, plan) is AlertState.COMPLETED
+
+
+async def test_who_looks_late_does_not_undo_what_another_has_moved_on(store: Store) -> None:
+    plan = await going_out(store)
+    await finish(store, plan)
+    moved = False
+
+    async def told(point: str, _args: Any, _kwargs: Any) -> None:
+        nonlocal moved
+        if point == "counters:before" and not moved:
+            moved = True
+            await Closer(store).once()
+
+    await Closer(cast("Store", Through(store, told, "counters"))).once()
+    assert await state_of(store, plan) is AlertState.COMPLETED
+    history = [event.state for event in await store.alert_events(plan.alert)]
+    assert history.count(AlertState.SENDING) == history.count(AlertState.COMPLETED) == 1
+
+
+async def test_what_has_ended_is_looked_through_now_and_then_only(store: Store) -> None:
+    asked: list[Any] = []
+
+    async def told(point: str, _args: Any, kwargs: Any) -> None:
+        if point == "alerts:before":
+            asked.append(kwargs["states"])
+
+    closer = Closer(cast("Store", Through(store, told, "alerts")), sweep=3_600.0)
+    for _ in range(5):
+        await closer.once()
+    assert sum(AlertState.COMPLETED in states for states in asked) == 1
+    assert sum(AlertState.SENDING in states for states in asked) == 5
 
 
 async def test_old_alerts_are_not_overlooked_because_there_are_many_newer_ones(
