@@ -52,9 +52,9 @@ class Context:
     contact: str
     web: str
     note: str
-    update: bool
-    """Whether its readers were told before: it replaces an earlier warning."""
     phase: Phase
+    """What it tells its readers. Of what is taken back or no longer concerns them, event, level, place and `sent`
+    are the warning's that they know; `note` says why, `instruction` what to do now, if the issuer says it."""
     replaces: tuple[str, ...]
     """Ids of the alerts that it takes back or replaces."""
     expires_at: int
@@ -104,7 +104,6 @@ def context_of(
         contact=_plain(info.contact),
         web=_plain(info.web),
         note=_plain(alert.note),
-        update=phase is Phase.UPDATE,
         phase=phase,
         replaces=() if phase is Phase.WARNING else tuple(replaces),
         expires_at=int(expires.timestamp() * 1000),

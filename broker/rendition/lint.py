@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from broker.cap.level import Level
@@ -51,7 +52,6 @@ _CHINESE: Final = Context(
     contact="",
     web="https://warning.example/a",
     note="",
-    update=False,
     phase=Phase.WARNING,
     replaces=(),
     expires_at=0,
@@ -72,6 +72,11 @@ _ENGLISH: Final = replace(
     description="In the last 3 hours (20:00 to 23:00) 80-100 mm of rain fell. Heavy rain goes on for 3 hours.",
     instruction="Leave river banks and low ground now for a solid building. Do not walk or drive through water.",
 )
+_NOTE: Final = "经会商，上游降雨已停，河水退到警戒线以下，险情已经过去。"
+_NOTE_EN: Final = "The rain has stopped upstream and the river is falling. "
+FAMILIES: Final = {Phase.CANCEL: "cancel", Phase.CLEAR: "clear"}
+"""Phases that have templates of their own, whatever the event is."""
+_PHASES: Final = {family: (phase,) for phase, family in FAMILIES.items()}
 _LEVELS_EN: Final = {level: level.value.lower() for level in Level}
 
 
@@ -86,23 +91,47 @@ def lint(templates: TemplateSet) -> list[Problem]:
 
 
 def missing(templates: TemplateSet, wanted: Iterable[tuple[str, ChannelName, str, str]]) -> list[Problem]:
-    """What policies ask to have rendered and no template can: (place, channel, language, family) each."""
+    """What policies ask to have rendered and no template can: (place, channel, language, family) each.
+
+    Whoever can be warned must also be told that it is over: each channel and language needs `cancel` and `clear`.
+    """
+    needed: dict[tuple[str, ChannelName, str, str], None] = {}
+    ends: dict[tuple[ChannelName, str], str] = {}
+    for place, channel, language, family in wanted:
+        needed[place, channel, language, family] = None
+        ends.setdefault((channel, language), place)
+    for (channel, language), place in ends.items():
+        for phase in (Phase.CANCEL, Phase.CLEAR):
+            needed[place, channel, language, FAMILIES[phase]] = None
     return [
         Problem(place, "policy.template", f"no template templates/{channel}/{language}/{family}.j2")
-        for place, channel, language, family in wanted
+        for place, channel, language, family in needed
         if templates.find(channel, language, family, "") is None
     ]
 
 
-def samples(language: str, event: str) -> Iterator[Context]:
-    """A warning in its customary longest form, at every level, with and without instruction, and as a drill."""
+def samples(language: str, event: str, family: str = "default") -> Iterator[Context]:
+    """A message in its customary longest form, at every level, with and without instruction, and as a drill.
+
+    Families of warnings are tried as a new warning and as an update; `cancel` and `clear` as what they are.
+    """
     base = replace(_CHINESE if chinese(language) else _ENGLISH, language=language, event=event)
-    for level in Level:
+    phases = _PHASES.get(family, (Phase.WARNING, Phase.UPDATE))
+    for level, phase in product(Level, phases):
         word = level.chinese if chinese(language) else _LEVELS_EN[level]
-        leveled = replace(base, level_code=level.value, level=word)
+        leveled = replace(base, level_code=level.value, level=word, phase=phase)
+        if phase is not Phase.WARNING:
+            leveled = replace(leveled, replaces=("0198a1b2c3d4e5f60718a",))
+        if phase in FAMILIES:
+            note = _NOTE if chinese(language) else _NOTE_EN
+            leveled = replace(leveled, description="", instruction="", note=note)
+            yield replace(leveled, note="", status=Status.EXERCISE)
+            yield replace(leveled, note=note * 6, instruction=base.instruction, status=Status.EXERCISE)
+            yield replace(leveled, level="", level_code="")
+        else:
+            yield replace(leveled, instruction="", status=Status.EXERCISE)
+            yield replace(leveled, instruction=base.instruction * 6, status=Status.EXERCISE)
         yield leveled
-        yield replace(leveled, instruction="", status=Status.EXERCISE)
-        yield replace(leveled, instruction=base.instruction * 6, status=Status.EXERCISE)
 
 
 def _lint_one(templates: TemplateSet, name: str) -> Iterator[Problem]:
@@ -114,7 +143,7 @@ def _lint_one(templates: TemplateSet, name: str) -> Iterator[Problem]:
     elif not family:
         family, event = stem, ""
     place = f"templates/{name}.j2"
-    for sample in samples(language, event):
+    for sample in samples(language, event, family):
         try:
             words = templates.render(channel, family, sample)
         except RenditionError as error:

@@ -21,7 +21,7 @@ from broker.rendition.budget import BUDGET_PARTS, parts
 from broker.rendition.context import HIDDEN, Context
 from broker.rendition.sandbox import complaints, environment
 from broker.rendition.words import chinese
-from broker.types import CHANNELS, ChannelName
+from broker.types import CHANNELS, ChannelName, Phase
 from broker.yamlfile import suggestion
 
 FIELDS: Final[dict[ChannelName, tuple[str, ...]]] = {
@@ -46,6 +46,9 @@ MARKS: Final[dict[Status, tuple[str, str]]] = {
     Status.DRAFT: ("【测试】", "[TEST]"),
 }
 """What every text of a message that is not Actual begins with, in Chinese and in any other language."""
+
+
+_WARNS: Final = (Phase.WARNING, Phase.UPDATE)
 
 
 class RenditionError(ProblemsError):
@@ -111,8 +114,8 @@ class TemplateSet:
         """The words of one segment for a channel, in the language of the context.
 
         Whatever is not Actual gets its mark at the start of every text, whatever the template says. Raises
-        RenditionError if there is no template, if it fails, if a text comes out empty, or if an Actual
-        message says that it is a drill: signals that contradict each other are never sent.
+        RenditionError if there is no template, if it fails, if a text comes out empty, or if an Actual warning
+        says that it is a drill: signals that contradict each other are never sent.
         """
         name = self.find(channel, context.language, family, context.event)
         if name is None:
@@ -131,7 +134,8 @@ class TemplateSet:
             if len(texts[field]) > LONGEST
         ]
         mark = _mark(context)
-        if mark is None:
+        # What takes a warning back may say why: that it was a drill that went out by mistake.
+        if mark is None and context.phase in _WARNS:
             problems += [
                 Problem(
                     f"templates/{name}.j2",
@@ -159,6 +163,8 @@ class TemplateSet:
             "sender_name": context.sender_name,
             "expires": context.expires_at,
             "exercise": context.status is not Status.ACTUAL,
+            "phase": str(context.phase),
+            "replaces": list(context.replaces),
         }
         for field in FIELDS[channel]:
             content[field] = marked(texts[field], None if field in UNMARKED else mark)

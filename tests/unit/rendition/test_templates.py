@@ -5,17 +5,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.cap.compose import Translation, compose, geocode_area, polygon_area
 from broker.cap.level import Level
-from broker.cap.model import Alert, Area, Status
+from broker.cap.model import Alert, Area, MsgType, Status
 from broker.cap.segments import segments
 from broker.errors import ConfigError
 from broker.rendition.budget import parts
 from broker.rendition.context import VARIABLES, Context, context_of
-from broker.rendition.lint import lint, samples
+from broker.rendition.lint import FAMILIES, lint, missing, samples
 from broker.rendition.templates import FIELDS, MARKS, RenditionError, TemplateSet
-from broker.types import CHANNELS, ChannelName
+from broker.types import CHANNELS, ChannelName, Phase
 from tests.support.places import ROOT, regions
 
 TEMPLATES = TemplateSet.load(ROOT / "templates")
@@ -44,13 +46,28 @@ def an_alert(area: Area | None = None, **changes: object) -> Alert:
     )
 
 
-def context(language: str = "zh-CN", area: Area | None = None, **changes: object) -> Context:
+def context(
+    language: str = "zh-CN",
+    area: Area | None = None,
+    *,
+    phase: Phase = Phase.WARNING,
+    replaces: tuple[str, ...] = (),
+    **changes: object,
+) -> Context:
     alert = an_alert(area, **changes)
     (segment,) = segments(alert)
     assert segment.expires is not None
     info = segment.best_info(language)
     return context_of(
-        alert, segment, info, language=language, regions=regions(), expires=segment.expires.instant, plays=3
+        alert,
+        segment,
+        info,
+        language=language,
+        regions=regions(),
+        expires=segment.expires.instant,
+        plays=3,
+        phase=phase,
+        replaces=replaces,
     )
 
 
@@ -72,6 +89,7 @@ def test_a_short_message_says_who_where_until_when_and_what_to_do_before_anythin
 def test_content_has_exactly_the_keys_that_the_channel_relies_on(channel: ChannelName, language: str) -> None:
     content = TEMPLATES.render(channel, "default", context(language)).content
     common = {"alert", "event", "event_name", "level", "language", "sender_name", "expires", "exercise"}
+    common |= {"phase", "replaces"}
     extra = {"plays"} if channel is ChannelName.BROADCAST else set()
     assert content.keys() == common | extra | set(FIELDS[channel])
     assert content["level"] == "Red"
@@ -86,14 +104,130 @@ def test_content_has_exactly_the_keys_that_the_channel_relies_on(channel: Channe
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.ACTUAL])
 def test_every_text_of_what_is_not_actual_begins_with_its_mark(name: str, status: Status) -> None:
     channel, language, stem = name.split("/")
-    event = "" if stem == "default" else stem
-    for sample in samples(language, event):
-        content = TEMPLATES.render(ChannelName(channel), "default", replace(sample, status=status)).content
+    family = stem if stem in FAMILIES.values() else "default"
+    event = stem if stem not in ("default", family) else ""
+    for sample in samples(language, event, family):
+        content = TEMPLATES.render(ChannelName(channel), family, replace(sample, status=status)).content
         mark = MARKS[status][0 if language == "zh-CN" else 1]
         for field in set(FIELDS[ChannelName(channel)]) - {"link"}:
             assert str(content[field]).startswith(mark)
             assert str(content[field]).count(mark) == 1
         assert content["exercise"] is True
+
+
+# ── what a message tells its readers ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize("phase", Phase)
+def test_content_says_what_it_is_and_what_it_replaces(channel: ChannelName, language: str, phase: Phase) -> None:
+    told = context(language, phase=phase, replaces=("0198a", "0198b"), note="误发。")
+    content = TEMPLATES.render(channel, FAMILIES.get(phase, "default"), told).content
+    assert content["phase"] == str(phase)
+    assert content["replaces"] == ([] if phase is Phase.WARNING else ["0198a", "0198b"])
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(("language", "words"), [("zh-CN", ("更新",)), ("en", ("replac", "update"))])
+def test_only_who_was_told_before_reads_of_an_update(
+    channel: ChannelName, language: str, words: tuple[str, ...]
+) -> None:
+    def said(phase: Phase) -> str:
+        content = TEMPLATES.render(
+            channel, "default", context(language, phase=phase, msg_type=MsgType.UPDATE)
+        ).content
+        return " ".join(str(content[field]) for field in FIELDS[channel]).casefold()
+
+    assert not any(word in said(Phase.WARNING) for word in words)
+    if channel is not ChannelName.SIGNAGE:  # a screen shows what is; it has no reader who knows what was
+        assert any(word in said(Phase.UPDATE) for word in words)
+
+
+def test_a_short_message_that_a_warning_is_lifted_says_who_where_what_why_and_what_now() -> None:
+    told = context(phase=Phase.CANCEL, note="系误发")
+    told = replace(told, description="", instruction="")
+    text = str(TEMPLATES.render(ChannelName.SMS, "cancel", told).content["text"])
+    assert text == (
+        "【合川区气象台】预警解除：合川区，8月10日23时5分发布的暴雨红色预警已经解除。"
+        "说明：系误发。不必再按这条预警行动，请留意最新预警。"
+    ).replace("23时5分", "23时05分")
+    own = replace(told, instruction="可以返回家中。")
+    assert str(TEMPLATES.render(ChannelName.SMS, "cancel", own).content["text"]).endswith(
+        "说明：系误发。可以返回家中。"
+    )
+
+
+def test_who_is_no_longer_concerned_is_not_told_that_the_danger_is_over() -> None:
+    text = str(TEMPLATES.render(ChannelName.SMS, "clear", context(phase=Phase.CLEAR, note="升级")).content["text"])
+    assert "您已不在暴雨红色预警的范围内" in text
+    assert "周边仍有危险" in text
+    assert "解除" not in text
+    assert "升级" not in text, "why others are warned anew is not for them"
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize("family", ["cancel", "clear"])
+def test_an_end_reads_nothing_like_a_warning(channel: ChannelName, language: str, family: str) -> None:
+    """The old instruction must not be repeated: who hears it again would run again."""
+    told = replace(context(language, phase=Phase(family)), description="", instruction="")
+    content = TEMPLATES.render(channel, family, told).content
+    said = " ".join(str(content[field]) for field in FIELDS[channel])
+    assert "转移" not in said
+    assert "Move" not in said
+    assert "有效" not in said
+    assert "until" not in said
+    assert told.event_name.casefold() in said.casefold()
+
+
+@pytest.mark.parametrize("family", ["cancel", "clear"])
+def test_the_end_of_a_drill_is_marked_as_the_drill_was(family: str) -> None:
+    told = context(phase=Phase(family), status=Status.EXERCISE)
+    for channel in CHANNELS:
+        content = TEMPLATES.render(channel, family, told).content
+        assert all(str(content[field]).startswith("【演练】") for field in FIELDS[channel] if field != "link")
+        assert content["exercise"] is True
+
+
+def test_a_cancel_may_say_that_a_drill_went_out_as_real() -> None:
+    told = context(phase=Phase.CANCEL, note="【演练】信息误发")
+    assert "【演练】信息误发" in str(TEMPLATES.render(ChannelName.SMS, "cancel", told).content["text"])
+    with pytest.raises(RenditionError):
+        TEMPLATES.render(ChannelName.SMS, "default", replace(context(), description="【演练】信息误发。"))
+
+
+def test_an_end_may_have_a_template_for_an_event() -> None:
+    assert TEMPLATES.find(ChannelName.SMS, "zh-CN", "cancel", "11B03") == "sms/zh-CN/cancel"
+
+
+@given(
+    st.sampled_from(["zh-CN", "en"]), st.sampled_from(["cancel", "clear"]), st.text("雨已停。 abc.", max_size=300)
+)
+def test_whatever_the_note_says_a_short_message_of_an_end_keeps_its_budget(
+    language: str, family: str, note: str
+) -> None:
+    told = replace(
+        context(language, phase=Phase(family)), note=" ".join(note.split()), instruction="", description=""
+    )
+    assert TEMPLATES.render(ChannelName.SMS, family, told).findings == ()
+
+
+def test_a_channel_and_language_in_use_must_be_able_to_say_that_it_is_over(tmp_path: Path) -> None:
+    wanted = [("p.yaml:3", ChannelName.SMS, "zh-CN", "default"), ("p.yaml:9", ChannelName.SMS, "zh-CN", "default")]
+    templates = made(tmp_path, GOOD)
+    assert [(problem.place, problem.message) for problem in missing(templates, wanted)] == [
+        ("p.yaml:3", "no template templates/sms/zh-CN/cancel.j2"),
+        ("p.yaml:3", "no template templates/sms/zh-CN/clear.j2"),
+    ]
+    made(tmp_path, GOOD, "sms/zh-CN/cancel.j2")
+    assert missing(made(tmp_path, GOOD, "sms/zh-CN/clear.j2"), wanted) == []
+    both = [("p.yaml:3", channel, language, "default") for channel in CHANNELS for language in ("zh-CN", "en")]
+    assert missing(TEMPLATES, both) == []
+
+
+def test_the_templates_that_come_with_it_have_no_finding() -> None:
+    assert lint(TEMPLATES) == []
 
 
 def test_a_template_that_writes_the_mark_itself_does_not_get_it_twice(tmp_path: Path) -> None:
