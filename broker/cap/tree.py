@@ -113,23 +113,32 @@ class Node:
         self._by_name = None
         self._steps = None
 
-    @property
-    def by_name(self) -> dict[str, list[Node]]:
+    def _index(self) -> dict[str, list[Node]]:
         """The CAP children under their names, in order; the tree must be complete before this is asked."""
-        if self._by_name is None:
-            self._by_name = {}
-            for child in self.children:
-                if child.namespace is None:
-                    self._by_name.setdefault(child.name, []).append(child)
-        return self._by_name
+        index: dict[str, list[Node]] = {}
+        for child in self.children:
+            if child.namespace is None:
+                if child.name in index:
+                    index[child.name].append(child)
+                else:
+                    index[child.name] = [child]
+        self._by_name = index
+        return index
 
     def all(self, name: str) -> list[Node]:
         """The CAP children of that name, in order."""
-        return self.by_name.get(name, [])
+        # Asked a hundred times of every message, so it is written out.
+        index = self._by_name
+        if index is None:
+            index = self._index()
+        return index.get(name, [])
 
     def first(self, name: str) -> Node | None:
         """The first CAP child of that name."""
-        found = self.by_name.get(name)
+        index = self._by_name
+        if index is None:
+            index = self._index()
+        found = index.get(name)
         return found[0] if found else None
 
     def value(self, name: str) -> str | None:

@@ -55,6 +55,8 @@ _URI_ESCAPED = re.compile(r"[\x00-\x20\x7f-\U0010ffff<>\"{}|\\^`]")
 
 def collapse(text: str) -> str:
     """`text` with white space collapsed as XML Schema does before it looks at a time, number or URI."""
+    if " " not in text and "\n" not in text and "\t" not in text and "\r" not in text:
+        return text  # what nearly every value is, at a tenth of the cost
     return _SPACES.sub(" ", text).strip(" ")
 
 

@@ -258,39 +258,57 @@ class _Converter:
         self._parsed = parsed
         self._prefix = "{" + namespace + "}"
         self._elements = 0
+        self._names: dict[str, tuple[str, str | None]] = {}
 
     def convert(self, root: etree._Element) -> None:
-        self._parsed.root = self._node(root, None, 1)
+        self._parsed.root = self._node(root, root.tag, None, 1)
 
-    def _node(self, element: etree._Element, parent: Node | None, depth: int) -> Node:
+    def _node(self, element: etree._Element, tag: str, parent: Node | None, depth: int) -> Node:
         self._elements += 1
         if self._elements > self._limits.max_elements:
             raise _RefusedError("cap.elements", f"the message has more than {self._limits.max_elements} elements")
+        line: Any = element.sourceline  # the stubs leave its type open
         if depth > self._limits.max_depth:
             message = f"elements are nested more than {self._limits.max_depth} deep"
-            raise _RefusedError("cap.depth", message, place=f"line {_line(element)}")
-        tag = element.tag
-        own = tag.startswith(self._prefix)
+            raise _RefusedError("cap.depth", message, place=f"line {line}")
+        name, namespace = self._names.get(tag) or self._named(tag)
         node = Node(
-            tag[len(self._prefix) :] if own else tag.rpartition("}")[2],
+            name,
             element.text or "",
             parent=parent,
-            line=_line(element),
-            namespace=None if own else tag.rpartition("}")[0].removeprefix("{"),
+            line=line,
+            namespace=namespace,
             attributes=_attributes(element) if element.attrib else (),
         )
-        if parent is not None and parent.parent is None and tag.startswith(_SIGNATURE_PREFIX):
+        if (
+            namespace is not None
+            and parent is not None
+            and parent.parent is None
+            and tag.startswith(_SIGNATURE_PREFIX)
+        ):
             # A signature belongs to the bytes and is checked on them; its inside is no part of the message.
             node.signature = True
             node.text = ""
             self._parsed.signatures += 1
             return node
         for child in element:
-            if isinstance(child.tag, str):
-                self._node(child, node, depth + 1)
-            if child.tail:
-                node.text += child.tail
+            child_tag = child.tag
+            if isinstance(child_tag, str):
+                self._node(child, child_tag, node, depth + 1)
+            tail = child.tail
+            if tail:
+                node.text += tail
         return node
+
+    def _named(self, tag: str) -> tuple[str, str | None]:
+        """The name of an element, and its namespace unless that is the message's own."""
+        if tag.startswith(self._prefix):
+            found: tuple[str, str | None] = (tag[len(self._prefix) :], None)
+        else:
+            namespace, _, name = tag.rpartition("}")
+            found = (name, namespace.removeprefix("{"))
+        self._names[tag] = found
+        return found
 
 
 def _line(element: etree._Element) -> int | None:
