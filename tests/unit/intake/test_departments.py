@@ -135,3 +135,56 @@ def test_a_department_cannot_be_changed_once_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         department.levels = ("Red", "Orange")  # type: ignore[misc]
     assert isinstance(department, Department)
+
+
+# ── machines ──────────────────────────────────────────────────────────────────────────────────────────
+
+MACHINE = GOOD.replace("{Red: second_person, Blue: none}", "{Red: machine, Blue: none}") + (
+    "    machine:\n"
+    "      events: [11B03]\n"
+    "      levels: [Red]\n"
+    "      max_area_km2: 400\n"
+    "      max_districts: 1\n"
+    "      max_per_hour: 3\n"
+    "      parameters:\n"
+    "        rain_mm: {min: 0, max: 300}\n"
+)
+
+
+def test_the_limits_of_machines_are_read(tmp_path: Path) -> None:
+    [department] = load(tmp_path, MACHINE)
+
+    assert department.release_mode("Red") is ReleaseMode.MACHINE
+    assert department.machine is not None
+    assert department.machine.max_area_km2 == 400
+    assert department.machine.parameters["rain_mm"].max == 300
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("      max_per_hour: 3\n", "", 10, "the key 'max_per_hour' is missing"),
+        ("max_area_km2: 400", "max_area_km2: 0", 13, "greater than 0"),
+        ("max_area_km2: 400", "max_area_km2: .nan", 13, "max_area_km2"),
+        ("max_districts: 1", "max_districts: 1.5", 14, "max_districts"),
+        ("max_per_hour: 3", "max_per_hour: 0", 15, "greater than or equal to 1"),
+        ("{min: 0, max: 300}", "{}", 17, "min, max or both are needed"),
+        ("{min: 0, max: 300}", "{min: 3, max: 1}", 17, "min 3.0 is more than max 1.0"),
+        ("[11B03]", "[rain]", 11, "'rain' is neither an event code nor a pattern"),
+        ("max_area_km2", "max_area", 13, "unknown key 'max_area'"),
+    ],
+)
+def test_what_is_wrong_with_limits_is_said_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    assert old in MACHINE
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, MACHINE.replace(old, new, 1))
+
+    said = [str(problem) for problem in caught.value.problems]
+    assert any(f"departments.yaml:{line}: " in each and message in each for each in said), said
+
+
+def test_a_level_for_machines_needs_limits(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="limits of machines must stand under the key 'machine'"):
+        load(tmp_path, GOOD.replace("second_person", "machine"))
