@@ -16,16 +16,21 @@ from typing import IO, Any
 from aiohttp import web
 
 from broker import logs
-from broker.api.alerts import AlertRoutes
+from broker.api.alerts import counting
 from broker.api.health import Health
 from broker.api.problems import middleware
 from broker.api.server import Server
+from broker.api.service import Api
+from broker.audience.index import LiveIndex
 from broker.audience.policies import load_policies
 from broker.clock import now_ms
 from broker.dashboard.pages import Dashboard
 from broker.dispatch.dispatcher import Dispatcher
 from broker.dispatch.planner import Planner
+from broker.dispatch.previews import Previews
+from broker.dispatch.proposal import Proposer
 from broker.dispatch.relay import Relay
+from broker.dispatch.versions import digest_of
 from broker.errors import ChannelError, ConfigError, FenghuoError, Problem, StoreError
 from broker.geo.districts import Districts
 from broker.geo.events import EventCatalogue
@@ -191,7 +196,8 @@ class App:
         self._watch(worker.run(), f"worker:{name}")
         self.workers[name] = worker
 
-    async def _start_dispatcher(self, world: World, store: Store, relay: Relay) -> Dispatcher:
+    def _planner(self, world: World) -> Planner:
+        """Policies and templates over the world. Raises ConfigError."""
         files = self.settings.files
         policies, templates = load_policies(files.policies), TemplateSet.load(files.templates)
         wrong = policies.check(
@@ -201,7 +207,11 @@ class App:
         )
         if problems := [*wrong, *missing(templates, policies.templates())]:
             raise ConfigError(problems)
-        planner = Planner(policies, templates, world.regions, world.districts)
+        version = digest_of((files.policies, files.templates))
+        return Planner(policies, templates, world.regions, world.districts, version)
+
+    async def _start_dispatcher(self, world: World, store: Store, relay: Relay) -> Dispatcher:
+        planner = self._planner(world)
         keyring = Keyring.load(self.settings.address_keys)
         dispatcher = Dispatcher(store, relay, self.metrics, planner, keyring)
         await dispatcher.start()
@@ -217,13 +227,24 @@ class App:
         listen = settings.listen if "api" in faces else settings.dashboard if faces else self.health
         app = web.Application(middlewares=[middleware], client_max_size=settings.max_body_bytes)
         health = Health(store, transport, self.metrics, shards=settings.shards, channels=self._channels)
-        app.add_routes(health.routes())
-        if "api" in faces:
+        if "api" not in faces:
+            app.add_routes(health.routes())
+        else:
             authority = Authority(world.regions, world.districts, world.events)
-            intake = Intake(store, world.departments, authority, max_bytes=settings.max_body_bytes)
-            release = Release(store, world.departments)
+            index = LiveIndex(store)
+            keyring = Keyring.load(settings.address_keys)
+            previews = Previews(store, Proposer(store, self._planner(world), keyring, index), index)
+            release = Release(store, world.departments, guard=previews)
+            intake = Intake(
+                store,
+                world.departments,
+                authority,
+                first_move=release.at_once,
+                accepted=counting(self.metrics),
+                max_bytes=settings.max_body_bytes,
+            )
             wake = dispatcher.wake if dispatcher is not None else _nobody
-            app.add_routes(AlertRoutes(store, intake, release, self.metrics, released=wake).routes())
+            Api(store, intake, release, previews, self.metrics, health, released=wake).mount(app)
             self._watch(_readmit(store, release), "readmit")
         if "dashboard" in faces:
             dashboard = Dashboard(

@@ -1,203 +1,187 @@
-"""`/v1/alerts`: accept, list, state and counts, original bytes, release."""
+"""`/v1/alerts`: accept, list, state and counts, history, original bytes."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from aiohttp import web
-from aiohttp.http_exceptions import PayloadEncodingError
-from multidict import MultiMapping
 
-from broker.clock import from_ms
-from broker.errors import Conflict, InputRefused, NotAllowed, NotFound, Problem
-from broker.intake import tokens
-from broker.intake.accept import Intake, is_id
+from broker.api.answering import answer, answer_json, iso
+from broker.api.bodies import Bodies
+from broker.api.declare import Call
+from broker.api.listing import AlertQuery, page_of
+from broker.cap.document import read
+from broker.cap.findings import Posture
+from broker.cap.limits import Limits
+from broker.cap.model import MsgType
+from broker.errors import InputRefused, NotAllowed, NotFound
+from broker.intake.accept import Intake, form_of, is_id
 from broker.ledger.arrays import COUNT_NAMES
 from broker.metrics import Metrics
 from broker.release.release import Release
 from broker.store.contract import Store
-from broker.store.records import AlertRecord, TokenRecord
+from broker.store.records import AlertEvent, AlertRecord, TokenRecord
 from broker.types import AlertState
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_LIMIT: Final = re.compile(r"[0-9]{1,3}", re.ASCII)
-_MOST: Final = 200
-"""Alerts on one page of a listing."""
-BODY_SECONDS = 30.0
-"""How long a body may take to come, so that nobody can hold connections open by sending slowly."""
-_REFUSALS = {413: "too_large", 415: "media_type", 403: "not_allowed"}
+_TYPE: Final = "Content-Type"
 
 
-class AlertRoutes:
-    """The routes under `/v1/alerts`."""
+class AlertCalls:
+    """What the calls under `/v1/alerts` do; `broker.api.operations` declares them."""
 
     def __init__(
-        self, store: Store, intake: Intake, release: Release, metrics: Metrics, *, released: Callable[[], None]
+        self,
+        store: Store,
+        intake: Intake,
+        release: Release,
+        metrics: Metrics,
+        bodies: Bodies,
+        *,
+        released: Callable[[], None],
     ) -> None:
         self._store = store
         self._intake = intake
         self._release = release
         self._metrics = metrics
+        self._bodies = bodies
         self._released = released
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes."""
-        return [
-            web.post("/v1/alerts", self.post),
-            web.get("/v1/alerts", self.list),
-            web.get("/v1/alerts/{id}", self.get),
-            web.get("/v1/alerts/{id}/cap", self.cap),
-            web.post("/v1/alerts/{id}/release", self.release),
-        ]
+    def count_refusal(self, code: str) -> None:
+        """A post was refused."""
+        self._metrics.refused.labels(code).inc()
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, call: Call) -> web.Response:
         """202 with a Location once the alert is durable; the same message again, the same answer."""
-        try:
-            token = await self._token(request, tokens.Scope.POST)
-            body = await self._body(request)
-            alert = await self._intake.accept(body, request.headers.get("Content-Type", ""), token)
-        except InputRefused as error:
-            self._metrics.refused.labels(_REFUSALS.get(error.status, "invalid")).inc()
-            raise
-        except tokens.Unauthenticated:
-            self._metrics.refused.labels("unauthenticated").inc()
-            raise
-        except NotAllowed:
-            self._metrics.refused.labels("not_allowed").inc()
-            raise
-        except Conflict:
-            self._metrics.refused.labels("conflict").inc()
-            raise
+        body = await self._body(call)
+        return await self.accept(body, call.request.headers.get(_TYPE, ""), call.token)
+
+    async def accept(self, body: bytes, content_type: str, token: TokenRecord) -> web.Response:
+        """Take a message in, decide on its release, and answer 202."""
+        return accepted(await self.take(body, content_type, token))
+
+    async def take(self, body: bytes, content_type: str, token: TokenRecord) -> AlertRecord:
+        """Take a message in and decide on its release."""
+        alert = await self._intake.accept(body, content_type, token)
         state = alert.state
-        if state is AlertState.RECEIVED:
+        if state is AlertState.RECEIVED:  # its first move needed more than the department's rules
             state = await self._release.admit(alert)
-            self._metrics.accepted.labels(alert.level or "none").inc()
         if state is AlertState.RELEASED:
             self._released()
-        location = f"/v1/alerts/{alert.id}"
-        body_out = {
-            "id": alert.id,
-            "identifier": alert.identifier,
-            "state": str(AlertState.RECEIVED),
-            "url": location,
-        }
-        return web.json_response(body_out, status=202, headers={"Location": location})
+        return alert
 
-    async def list(self, request: web.Request) -> web.Response:
-        """The department's alerts, newest first; `?before=ID&limit=N` goes on."""
-        token = await self._token(request, tokens.Scope.READ)
-        limit, before = _page(request.query)
-        alerts = await self._store.alerts(limit=limit, before=before)
-        shown = [brief(alert) for alert in alerts if alert.department == token.department]
-        following = alerts[-1].id if len(alerts) == limit else None
-        return web.json_response({"alerts": shown, "next": following})
+    async def is_cancel(self, call: Call) -> bool:
+        """Whether the body of a post takes a warning back: that is never put off."""
+        try:
+            form = form_of(call.request.headers.get(_TYPE, ""))
+            reading = read(
+                await self._body(call),
+                form,
+                limits=Limits(max_bytes=self._intake.max_bytes),
+                posture=Posture.LENIENT,
+            )
+        except InputRefused:
+            return False
+        return reading.alert is not None and reading.alert.msg_type is MsgType.CANCEL
 
-    async def get(self, request: web.Request) -> web.Response:
-        """State, history and counts by channel."""
-        alert = await self._own(request)
+    async def _body(self, call: Call) -> bytes:
+        if call.raw is None:
+            call.raw = await self._bodies.read(call.request, self._intake.max_bytes)
+        return call.raw
+
+    async def list(self, call: Call) -> web.Response:
+        """The department's alerts, newest first, page by page."""
+        query = call.query(AlertQuery)
+        given = [(name, value) for name, value in call.request.query.items() if name != "cursor"]
+        alerts, cursor, link = await page_of(self._store, call.token.department, query, given)
+        body = {"alerts": [brief(alert) for alert in alerts], "next": cursor}
+        return answer_json(call.request, body, {} if link is None else {"Link": link})
+
+    async def get(self, call: Call) -> web.Response:
+        """State, history, relations and counts by channel."""
+        alert = await self.own(call)
         channels: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
         for row in await self._store.counters(alert.id):
             total = channels.setdefault(row.channel, np.zeros(len(COUNT_NAMES), np.int64))
             total += np.array(row.counts, np.int64)
-        events = await self._store.alert_events(alert.id)
-        return web.json_response(
-            brief(alert)
-            | {
-                "reason": alert.reason,
-                "channels": {
-                    name: dict(zip(COUNT_NAMES, total.tolist(), strict=True)) for name, total in channels.items()
-                },
-                "history": [
-                    {"at": iso(event.at), "state": str(event.state), "who": event.who, "why": event.why}
-                    for event in events
-                ],
-            }
-        )
+        counts = {name: dict(zip(COUNT_NAMES, total.tolist(), strict=True)) for name, total in channels.items()}
+        body = brief(alert) | {"reason": alert.reason, "preview": alert.preview, "channels": counts}
+        return answer_json(call.request, body | await self._relations(alert) | await self._history(alert))
 
-    async def cap(self, request: web.Request) -> web.Response:
-        """The original bytes."""
-        alert = await self._own(request)
-        return web.Response(body=alert.body, headers={"Content-Type": alert.content_type})
+    async def history(self, call: Call) -> web.Response:
+        """Every move and note, oldest first."""
+        return answer_json(call.request, await self._history(await self.own(call)))
 
-    async def release(self, request: web.Request) -> web.Response:
-        """A second person lets a waiting alert go."""
-        token = await self._token(request, tokens.Scope.RELEASE)
-        alert = await self._release.release(_id(request), token)
-        self._released()
-        return web.json_response(brief(alert))
+    async def references(self, call: Call) -> web.Response:
+        """What it refers to, and who refers to it."""
+        return answer_json(call.request, await self._relations(await self.own(call)))
 
-    async def _token(self, request: web.Request, scope: tokens.Scope) -> TokenRecord:
-        token = await tokens.authenticate(request.headers.get("Authorization"), self._store)
-        tokens.require(token, scope)
-        return token
+    async def cap(self, call: Call) -> web.Response:
+        """The original bytes; their ETag is strong, for they never change."""
+        alert = await self.own(call)
+        return answer(call.request, alert.body, alert.content_type, digest=alert.digest, weak=False)
 
-    async def _own(self, request: web.Request) -> AlertRecord:
-        token = await self._token(request, tokens.Scope.READ)
-        alert = await self._store.alert(_id(request))
-        if alert.department != token.department:
+    async def own(self, call: Call) -> AlertRecord:
+        """The alert that the path names. Raises NotFound, and NotAllowed if it is another department's."""
+        given = call.request.match_info["id"]
+        if not is_id(given):  # whatever the store would make of it
+            raise NotFound("no such alert")
+        alert = await self._store.alert(given)
+        if alert.department != call.token.department:
             raise NotAllowed("this alert is another department's")
         return alert
 
-    async def _body(self, request: web.Request) -> bytes:
-        limit = self._intake.max_bytes
-        if request.content_length is not None and request.content_length > limit:
-            raise _too_large(limit)
-        body = bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.content.iter_chunked(65536):
-                    body += chunk
-                    if len(body) > limit:
-                        raise _too_large(limit)
-        except TimeoutError as error:
-            message = f"the body was not there after {BODY_SECONDS:g} seconds"
-            raise InputRefused([Problem("body", "body.slow", message)], status=408) from error
-        except (web.RequestPayloadError, PayloadEncodingError) as error:
-            message = "the body is not what Content-Encoding and Transfer-Encoding say"
-            raise InputRefused([Problem("body", "body.encoding", message)], status=400) from error
-        except ConnectionError as error:
-            # Nobody is left to read this, but it must not look like a fault of ours.
-            raise InputRefused([Problem("body", "body.cut", "the connection ended")], status=400) from error
-        return bytes(body)
+    async def _history(self, alert: AlertRecord) -> dict[str, Any]:
+        return {"history": [_step(event) for event in await self._store.alert_events(alert.id)]}
+
+    async def _relations(self, alert: AlertRecord) -> dict[str, Any]:
+        return {
+            "references": [
+                {
+                    "sender": each.sender,
+                    "identifier": each.identifier,
+                    "sent": iso(each.sent),
+                    "alert": each.target,
+                    "url": None if each.target is None else f"/v1/alerts/{each.target}",
+                }
+                for each in await self._store.references(alert.id)
+            ],
+            "referred_by": [
+                {
+                    "id": each.id,
+                    "department": each.department,
+                    "sender": each.sender,
+                    "identifier": each.identifier,
+                    "sent": iso(each.sent),
+                    "msgType": each.msg_type,
+                    "state": str(each.state),
+                    "url": f"/v1/alerts/{each.id}",
+                }
+                for each in await self._store.referring(alert.id)
+            ],
+        }
 
 
-def _id(request: web.Request) -> str:
-    """The alert's id in the path. Raises NotFound for what cannot be one, whatever the store makes of it."""
-    given = request.match_info["id"]
-    if not is_id(given):
-        raise NotFound("no such alert")
-    return given
+def counting(metrics: Metrics) -> Callable[[AlertRecord], None]:
+    """Counts what intake keeps for the first time."""
+
+    def count(alert: AlertRecord) -> None:
+        metrics.accepted.labels(alert.level or "none").inc()
+
+    return count
 
 
-def _page(query: MultiMapping[str]) -> tuple[int, str | None]:
-    """(limit, before) of a listing. Raises InputRefused (400)."""
-    problems = [
-        Problem(f"query/{name[:40]}", "query.unknown", "only limit and before are known")
-        for name in dict.fromkeys(query)
-        if name not in ("limit", "before")
-    ]
-    problems += [
-        Problem(f"query/{name}", "query.repeated", f"{name} is given more than once")
-        for name in ("limit", "before")
-        if len(query.getall(name, [])) > 1
-    ]
-    limit, before = query.get("limit", "50"), query.get("before")
-    if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _MOST:
-        message = f"a number from 1 to {_MOST} is expected"
-        problems.append(Problem("query/limit", "query.limit", message, limit[:40]))
-    if before is not None and not is_id(before):
-        problems.append(Problem("query/before", "query.before", "an alert's id is expected", before[:40]))
-    if problems:
-        raise InputRefused(problems, status=400)
-    return int(limit), before
-
-
-def _too_large(limit: int) -> InputRefused:
-    return InputRefused([Problem("body", "body.size", f"more than {limit} bytes")], status=413)
+def accepted(alert: AlertRecord) -> web.Response:
+    """202 with the Location of an alert that is durable."""
+    location = f"/v1/alerts/{alert.id}"
+    body = {
+        "id": alert.id,
+        "identifier": alert.identifier,
+        "state": str(AlertState.RECEIVED),
+        "url": location,
+    }
+    return web.json_response(body, status=202, headers={"Location": location})
 
 
 def brief(alert: AlertRecord) -> dict[str, object]:
@@ -210,6 +194,7 @@ def brief(alert: AlertRecord) -> dict[str, object]:
         "department": alert.department,
         "status": alert.status,
         "msgType": alert.msg_type,
+        "scope": alert.scope,
         "level": alert.level,
         "event": alert.event,
         "headline": alert.headline,
@@ -222,6 +207,5 @@ def brief(alert: AlertRecord) -> dict[str, object]:
     }
 
 
-def iso(ms: int | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds."""
-    return None if ms is None else from_ms(ms).isoformat(timespec="milliseconds")
+def _step(event: AlertEvent) -> dict[str, object]:
+    return {"at": iso(event.at), "state": str(event.state), "who": event.who, "why": event.why}

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from broker.api.declare import Answer, Call, Operation
+from broker.api.models import Alive, Ready
+from broker.api.said import Said
 from broker.errors import StoreError, TransportError
 from broker.metrics import Metrics
 from broker.store.contract import Store
@@ -32,12 +35,70 @@ class Health:
         self._channels = channels
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes."""
+        """The routes, for a role that has no API."""
         return [
             web.get("/-/healthy", self.healthy),
             web.get("/-/ready", self.ready),
             web.get("/metrics", self.metrics),
         ]
+
+    def operations(self) -> tuple[Operation, ...]:
+        """The same, declared."""
+
+        async def healthy(call: Call) -> web.Response:
+            return await self.healthy(call.request)
+
+        async def ready(call: Call) -> web.Response:
+            return await self.ready(call.request)
+
+        async def metrics(call: Call) -> web.Response:
+            return await self.metrics(call.request)
+
+        return (
+            Operation(
+                method="GET",
+                path="/-/healthy",
+                name="getHealth",
+                tag="server",
+                summary=Said("Alive?", "是否存活"),
+                description=Said("200 while the process answers.", "进程能应答即为 200。"),
+                handler=healthy,
+                answers=(Answer(200, Said("Alive.", "存活。"), Alive),),
+                store=False,
+            ),
+            Operation(
+                method="GET",
+                path="/-/ready",
+                name="getReadiness",
+                tag="server",
+                summary=Said("Ready?", "是否就绪"),
+                description=Said(
+                    "200 while the store takes writes and the transport is connected and not blocked, else 503 "
+                    "with "
+                    "what is wrong.",
+                    "存储可写且传输已连接、未阻塞时为 200，否则为 503 并说明原因。",
+                ),
+                handler=ready,
+                answers=(
+                    Answer(200, Said("Ready.", "就绪。"), Ready),
+                    Answer(503, Said("Not ready.", "未就绪。"), Ready),
+                ),
+                store=False,
+            ),
+            Operation(
+                method="GET",
+                path="/metrics",
+                name="getMetrics",
+                tag="server",
+                summary=Said("Metrics", "指标"),
+                description=Said(
+                    "What Prometheus scrapes. Keep it inside your network.", "供 Prometheus 抓取。请勿暴露到外网。"
+                ),
+                handler=metrics,
+                answers=(Answer(200, Said("Prometheus text.", "Prometheus 文本。"), media=("text/plain",)),),
+                store=False,
+            ),
+        )
 
     async def healthy(self, _request: web.Request) -> web.Response:
         """200 as long as the process answers."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 from aiohttp import web
 
 from broker import logs
+from broker.api.codes import CODES
 from broker.errors import (
     Conflict,
+    FenghuoError,
     InputRefused,
     NotAllowed,
     NotFound,
@@ -20,24 +23,59 @@ from broker.errors import (
 )
 from broker.intake.tokens import Unauthenticated
 
-_DOCS = "https://fenghuo.example/problems#"
-_CODES = {400: "malformed", 403: "not-allowed", 408: "too-slow", 413: "too-large", 415: "media-type"}
+MEDIA_TYPE: Final = "application/problem+json"
+REALM: Final = 'Bearer realm="fenghuo"'
+_REFUSED: Final = {400: "malformed", 403: "not-allowed", 408: "too-slow", 413: "too-large", 415: "media-type"}
+_HTTP: Final = {
+    400: "malformed",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    417: "expectation-failed",
+    431: "headers-too-large",
+}
+_PREVIEW_RULES: Final = ("release.preview", "release.changed")
+_RETRY: Final = {"Retry-After": "2"}
 _log = logs.get(role="api")
+
+
+class MissingScope(NotAllowed):
+    """The token is valid but has none of the scopes that allow the call."""
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        self.scopes = " ".join(scopes)
+        super().__init__(f"this token lacks the scope {' or '.join(scopes)}")
+
+
+class KeyReused(FenghuoError):
+    """The Idempotency-Key came with another request before."""
+
+
+class Busy(FenghuoError):
+    """Too many bodies are on their way at once; none of this one was kept."""
+
+
+class RateLimited(FenghuoError):
+    """The department has used up its share of requests."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
+        super().__init__(f"the department has used up its share; try again in {seconds} s")
 
 
 def problem(
     status: int,
     code: str,
-    title: str,
     detail: str,
     *,
+    title: str | None = None,
     problems: Sequence[Problem] = (),
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A problem+json answer."""
+    """A problem+json answer; the title is that of the catalogue unless another is given."""
     body: dict[str, object] = {
-        "type": _DOCS + code,
-        "title": title,
+        "type": CODES[code].type,
+        "title": title or CODES[code].title.en,
         "status": status,
         "code": code,
         "detail": detail,
@@ -49,10 +87,7 @@ def problem(
         ]
     text = json.dumps(body, ensure_ascii=False)
     return web.Response(
-        status=status,
-        body=text.encode("utf-8", "replace"),
-        content_type="application/problem+json",
-        headers=headers,
+        status=status, body=text.encode("utf-8", "replace"), content_type=MEDIA_TYPE, headers=headers
     )
 
 
@@ -60,24 +95,57 @@ def from_error(error: Exception) -> web.Response | None:
     """The answer for an error of ours; None for one that we do not know."""
     match error:
         case InputRefused():
-            status = error.status
-            code = _CODES.get(status, "invalid")
-            n = len(error.problems)
-            detail = str(error) if n == 0 else f"{n} problem{'s' if n > 1 else ''} found; nothing was accepted"
-            return problem(status, code, "The input is refused", detail, problems=error.problems)
+            return _refused(error)
         case Unauthenticated():
-            headers = {"WWW-Authenticate": 'Bearer realm="fenghuo"'}
-            return problem(401, "unauthenticated", "A valid token is needed", str(error), headers=headers)
+            return problem(401, "unauthenticated", str(error), headers={"WWW-Authenticate": REALM})
+        case MissingScope():
+            # RFC 6750, 3.1: what the token would need.
+            challenge = {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="{error.scopes}"'}
+            return problem(403, "not-allowed", str(error), headers=challenge)
         case NotAllowed():
-            return problem(403, "not-allowed", "Not allowed", str(error))
+            return problem(403, "not-allowed", str(error))
         case NotFound():
-            return problem(404, "not-found", "Not found", str(error))
+            return problem(404, "not-found", str(error))
         case Conflict():
-            return problem(409, "conflict", "The present state does not allow this", str(error))
-        case StoreError() | TransportError():
-            headers = {"Retry-After": "2"}
-            return problem(503, "unavailable", "Not available now, try again", str(error), headers=headers)
+            return problem(409, "conflict", str(error), problems=problems_of(error))
+        case KeyReused():
+            return problem(422, "idempotency-key-reused", str(error))
+        case RateLimited():
+            return problem(429, "rate-limited", str(error), headers={"Retry-After": str(error.seconds)})
+        case StoreError() | TransportError() | Busy():
+            return problem(503, "unavailable", str(error), headers=_RETRY)
     return None
+
+
+def problems_of(error: Exception) -> list[Problem]:
+    """The problems that an error lists, if it lists any."""
+    listed = getattr(error, "problems", ())
+    return [item for item in listed if isinstance(item, Problem)]
+
+
+def _refused(error: InputRefused) -> web.Response:
+    n = len(error.problems)
+    if error.status == 409:
+        outdated = any(item.rule.startswith(_PREVIEW_RULES) for item in error.problems)
+        detail = f"{n} difference{'s' if n > 1 else ''} found; nothing was released"
+        return problem(409, "preview-outdated" if outdated else "conflict", detail, problems=error.problems)
+    detail = str(error) if n == 0 else f"{n} problem{'s' if n > 1 else ''} found; nothing was accepted"
+    return problem(error.status, _REFUSED.get(error.status, "invalid"), detail, problems=error.problems)
+
+
+def from_http(error: web.HTTPException) -> web.Response:
+    """The answer for a refusal (400 and above) of the HTTP server itself."""
+    code = _HTTP.get(error.status, "http-error")
+    headers = {name: error.headers[name] for name in ("Allow", "WWW-Authenticate") if name in error.headers}
+    reason = error.reason or "Error"
+    return problem(error.status, code, reason, title=None if code in _HTTP.values() else reason, headers=headers)
+
+
+def fault(path: str) -> web.Response:
+    """The answer for what we did not foresee; call it while the exception is being handled, for it is logged."""
+    reference = secrets.token_hex(4)
+    _log.exception("request_failed", reference=reference, path=path)
+    return problem(500, "internal", f"It is in the log under reference {reference}")
 
 
 @web.middleware
@@ -90,14 +158,6 @@ async def middleware(
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        title = error.reason or "Error"
-        code = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(error.status, "http-error")
-        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        return problem(error.status, code, title, title, headers=headers)
+        return from_http(error)
     except Exception as error:  # noqa: BLE001 - the last fence: a caller gets an answer whatever happens
-        answer = from_error(error)
-        if answer is not None:
-            return answer
-        reference = secrets.token_hex(4)
-        _log.exception("request_failed", reference=reference, path=request.path)
-        return problem(500, "internal", "A fault of ours", f"It is in the log under reference {reference}")
+        return from_error(error) or fault(request.path)

@@ -1,4 +1,4 @@
-"""`fenghuo alert`: lint files, submit one, follow one."""
+"""`fenghuo alert`: submit a message, follow it, preview and release it, turn it down, take it back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 import aiohttp
 
@@ -19,63 +21,107 @@ TOKEN_VARIABLE = "FENGHUO_TOKEN"  # noqa: S105 - the variable's name
 
 def add(commands: Subparsers) -> None:
     """Register the command."""
-    parser = commands.add_parser("alert", help="lint, submit and follow alerts")
+    parser = commands.add_parser("alert", help="lint, submit, follow, release and cancel alerts")
     inner = parser.add_subparsers(required=True, metavar="ACTION")
     lint.add(inner)
-    submit = inner.add_parser("submit", help=f"post a CAP file; the token is taken from ${TOKEN_VARIABLE}")
-    submit.add_argument("file", type=Path, metavar="FILE")
-    status = inner.add_parser("status", help=f"state and counts; the token is taken from ${TOKEN_VARIABLE}")
-    status.add_argument("id")
-    for action, work in ((submit, _submit), (status, _status)):
-        action.add_argument("--url", default="http://127.0.0.1:8080", help="where the API is")
-        action.set_defaults(command=lambda args, work=work: run(work(args)))
 
+    def action(name: str, work: Any, says: str, *positional: str) -> argparse.ArgumentParser:
+        made = inner.add_parser(name, help=f"{says}; the token is taken from ${TOKEN_VARIABLE}")
+        for word in positional:
+            made.add_argument(word, type=Path if word == "file" else str, metavar=word.upper())
+        made.add_argument("--url", default="http://127.0.0.1:8080", help="where the API is")
+        made.set_defaults(command=lambda args: run(work(args)))
+        return made
 
-def _form(path: Path, data: bytes) -> Literal["xml", "json"]:
-    return "json" if path.suffix == ".json" or data.lstrip()[:1] == b"{" else "xml"
-
-
-def _headers() -> dict[str, str] | None:
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not token:
-        print(f"set {TOKEN_VARIABLE} to a token that `fenghuo department token` made", file=sys.stderr)
-        return None
-    return {"Authorization": f"Bearer {token}"}
+    action("submit", _submit, "post a CAP file", "file")
+    action("status", _status, "state and counts", "id")
+    action("preview", _preview, "what releasing it now would do", "id")
+    release = action("release", _release, "let a waiting alert go", "id")
+    release.add_argument("--preview", required=True, metavar="HASH", help="the preview that you have looked at")
+    reject = action("reject", _reject, "turn a waiting alert down", "id")
+    reject.add_argument("--reason", required=True, help="why, for the department")
+    cancel = action("cancel", _cancel, "take an alert back from everybody who was sent it", "id")
+    cancel.add_argument("--key", help="a word for this request: asked again with it, it does nothing more")
+    either = cancel.add_mutually_exclusive_group(required=True)
+    either.add_argument("--reason", help="why; it goes into the Cancel's note")
+    either.add_argument("--show", action="store_true", help="print the prepared Cancel and send nothing")
 
 
 async def _submit(args: argparse.Namespace) -> int:
-    headers = _headers()
-    if headers is None:
-        return 2
     try:
         data = args.file.read_bytes()
     except OSError as error:
         print(f"{args.file}: {error.strerror}", file=sys.stderr)
         return 2
     kind = "application/json" if _form(args.file, data) == "json" else "application/cap+xml"
-    return await _call("POST", f"{args.url}/v1/alerts", headers | {"Content-Type": kind}, data)
+    return await _call(args, "POST", "/v1/alerts", data=data, headers={"Content-Type": kind})
 
 
 async def _status(args: argparse.Namespace) -> int:
-    headers = _headers()
-    if headers is None:
+    return await _call(args, "GET", _path(args))
+
+
+async def _preview(args: argparse.Namespace) -> int:
+    return await _call(args, "POST", _path(args, "preview"))
+
+
+async def _release(args: argparse.Namespace) -> int:
+    return await _call(args, "POST", _path(args, "release"), body={"preview": args.preview})
+
+
+async def _reject(args: argparse.Namespace) -> int:
+    return await _call(args, "POST", _path(args, "reject"), body={"reason": args.reason})
+
+
+async def _cancel(args: argparse.Namespace) -> int:
+    if args.show:
+        return await _call(args, "GET", _path(args, "cancel"))
+    headers = {} if args.key is None else {"Idempotency-Key": args.key}
+    return await _call(args, "POST", _path(args, "cancel"), body={"reason": args.reason}, headers=headers)
+
+
+def _path(args: argparse.Namespace, *more: str) -> str:
+    return "/".join(("/v1/alerts", quote(args.id, safe=""), *more))
+
+
+def _form(path: Path, data: bytes) -> Literal["xml", "json"]:
+    return "json" if path.suffix == ".json" or data.lstrip()[:1] == b"{" else "xml"
+
+
+async def _call(
+    args: argparse.Namespace,
+    method: str,
+    path: str,
+    *,
+    data: bytes | None = None,
+    body: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> int:
+    """Ask, print the answer, and return 0 if it is good, 1 if it is no, 2 without a token."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        print(f"set {TOKEN_VARIABLE} to a token that `fenghuo department token` made", file=sys.stderr)
         return 2
-    return await _call("GET", f"{args.url}/v1/alerts/{args.id}", headers, None)
-
-
-async def _call(method: str, url: str, headers: dict[str, str], data: bytes | None) -> int:
+    url = f"{args.url.rstrip('/')}{path}"
+    sent = {**(headers or {}), "Authorization": f"Bearer {token}"}
+    if body is not None:
+        data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
     timeout = aiohttp.ClientTimeout(total=30)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url, headers=headers, data=data) as answer,
+            session.request(method, url, headers=sent, data=data) as answer,
         ):
-            body = await answer.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError) as error:
+            text, kind, status = await answer.text(), answer.content_type, answer.status
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
         print(f"no answer from {url}: {error}", file=sys.stderr)
         return 1
+    if kind.endswith("xml"):
+        print(text)
+        return 0 if status < 400 else 1
+    try:
+        print(json.dumps(json.loads(text), ensure_ascii=False, indent=1))
     except ValueError:
-        print(f"{url} answered {answer.status} with something else than JSON", file=sys.stderr)
+        print(f"{url} answered {status} with something else than JSON", file=sys.stderr)
         return 1
-    print(json.dumps(body, ensure_ascii=False, indent=1))
-    return 0 if answer.status < 400 else 1
+    return 0 if status < 400 else 1

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,21 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from broker.api.alerts import AlertRoutes
+from broker.api.alerts import counting
+from broker.api.bodies import Bodies
 from broker.api.health import Health
 from broker.api.problems import middleware
-from broker.api.server import Server
+from broker.api.rates import RateLimit
+from broker.api.server import HEAD_SECONDS, Server
+from broker.api.service import Api as ServedApi
+from broker.audience.index import LiveIndex
+from broker.audience.policies import load_policies
 from broker.cap import parse_xml, to_json
 from broker.cap.build import alert_of
 from broker.clock import now_ms
+from broker.dispatch.planner import Planner
+from broker.dispatch.previews import Previews
+from broker.dispatch.proposal import Proposer
 from broker.geo.events import EventCatalogue
 from broker.intake import tokens
 from broker.intake.accept import Intake
@@ -29,9 +38,10 @@ from broker.intake.authority import Authority
 from broker.intake.departments import Department, Departments, ReleaseMode
 from broker.metrics import Metrics
 from broker.release.release import Release
+from broker.rendition.templates import TemplateSet
 from broker.store.contract import Store
 from broker.store.sql import open_store
-from tests.support.places import ROOT, districts, regions
+from tests.support.places import KEYRING, ROOT, districts, regions
 
 MAX_BYTES = 64 * 1024
 """Small, so that what is too large can be posted quickly."""
@@ -136,6 +146,7 @@ class Api:
     session: aiohttp.ClientSession
     departments: Departments
     metrics: Metrics
+    served: ServedApi
     released: list[None] = field(default_factory=list)
     _tokens: dict[str, str] = field(default_factory=dict)
 
@@ -186,6 +197,25 @@ class Api:
             sent["Content-Type"] = content_type
         return await self.call("POST", "/v1/alerts", body=body, department=department, headers=sent)
 
+    async def act(
+        self, alert: str, action: str, body: Mapping[str, Any] | None, token: str, **headers: str
+    ) -> Answer:
+        """POST to an action of an alert as whoever has `token`."""
+        sent = {
+            "Authorization": f"Bearer {token}",
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        }
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        return await self.call("POST", f"/v1/alerts/{alert}/{action}", body=data, headers=sent)
+
+    async def preview(self, alert: str, token: str) -> str:
+        """The hash of a fresh preview."""
+        answer = await self.act(alert, "preview", None, token)
+        assert answer.status == 201, answer.body
+        return str(answer.json()["preview"])
+
     async def raw(self, request: bytes, timeout: float = 30.0) -> Answer:
         """Bytes that no HTTP client would send; they should ask for the connection to be closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
@@ -224,26 +254,60 @@ def departments() -> Departments:
     return Departments((*given, limited, like_hechuan(CAREFUL, release=asks)))
 
 
+@lru_cache
+def planner() -> Planner:
+    """One by the policies and templates of the project."""
+    policies, templates = load_policies(ROOT / "policies"), TemplateSet.load(ROOT / "templates")
+    return Planner(policies, templates, regions(), districts(), "as tested")
+
+
+def previews_of(store: Store) -> Previews:
+    """Real previews over a store."""
+    index = LiveIndex(store)
+    return Previews(store, Proposer(store, planner(), KEYRING, index), index)
+
+
 @asynccontextmanager
-async def running_api(folder: Path, *, url: str | None = None) -> AsyncIterator[Api]:
-    """An API on a store of its own below `folder`, or on the store at `url`."""
+async def running_api(
+    folder: Path,
+    *,
+    url: str | None = None,
+    rate: RateLimit | None = None,
+    bodies: Bodies | None = None,
+    head_seconds: float = HEAD_SECONDS,
+) -> AsyncIterator[Api]:
+    """An API on a store of its own below `folder`, or on the store at `url`, with real previews."""
     store = open_store(url or f"sqlite:///{folder / 'store.db'}")
     await store.start()
     known, metrics = departments(), Metrics()
     authority = Authority(regions(), districts(), EventCatalogue.load(ROOT / "config/events.yaml"))
-    intake = Intake(store, known, authority, max_bytes=MAX_BYTES)
     released: list[None] = []
-    routes = AlertRoutes(store, intake, Release(store, known), metrics, released=lambda: released.append(None))
+    previews = previews_of(store)
+    release = Release(store, known, guard=previews)
+    intake = Intake(
+        store, known, authority, first_move=release.at_once, accepted=counting(metrics), max_bytes=MAX_BYTES
+    )
+    served = ServedApi(
+        store,
+        intake,
+        release,
+        previews,
+        metrics,
+        Health(store, None, metrics, shards=1),
+        released=lambda: released.append(None),
+        rate=rate,
+        bodies=bodies,
+    )
     app = web.Application(middlewares=[middleware], client_max_size=MAX_BYTES)
-    app.add_routes([*Health(store, None, metrics, shards=1).routes(), *routes.routes()])
-    server = Server(app, "127.0.0.1", 0)
+    served.mount(app)
+    server = Server(app, "127.0.0.1", 0, head_seconds=head_seconds)
     await server.start()
     try:
         # A refusal may close the connection, so each request has its own.
         connector = aiohttp.TCPConnector(force_close=True)
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            yield Api(store, server, session, known, metrics, released)
+            yield Api(store, server, session, known, metrics, served, released)
     finally:
         await server.close()
         await store.close()

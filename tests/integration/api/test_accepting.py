@@ -241,11 +241,11 @@ async def test_a_list_is_read_page_by_page_newest_first(api: Api) -> None:
     accepted(await api.post(other, department="met-wulong"))
 
     found: list[str] = []
-    before, pages = "", 0
-    while before is not None and pages < 10:
-        page = (await api.call("GET", f"/v1/alerts?limit=2{before and f'&before={before}'}")).json()
+    cursor, pages = "", 0
+    while cursor is not None and pages < 10:
+        page = (await api.call("GET", f"/v1/alerts?limit=2{cursor and f'&cursor={cursor}'}")).json()
         found += [alert["id"] for alert in page["alerts"]]
-        before, pages = page["next"], pages + 1
+        cursor, pages = page["next"], pages + 1
 
     assert set(found) == set(posted)
     assert found == sorted(posted, reverse=True)
@@ -257,12 +257,13 @@ async def test_a_careful_departments_alert_waits_for_a_second_person(api: Api) -
     assert (await api.store.alert(alert)).state is AlertState.AWAITING_RELEASE
     assert api.released == []
 
-    async def release(token: str) -> Answer:
-        return await api.call("POST", f"/v1/alerts/{alert}/release", headers={"Authorization": f"Bearer {token}"})
-
     may_not = await api.token(CAREFUL)
     foreign = await api.token("met-wulong", scopes=(Scope.RELEASE,))
-    second = await api.token(CAREFUL, scopes=(Scope.RELEASE,))
+    second = await api.token(CAREFUL, scopes=(Scope.RELEASE, Scope.READ))
+    preview = await api.preview(alert, second)
+
+    async def release(token: str) -> Answer:
+        return await api.act(alert, "release", {"preview": preview}, token)
 
     assert (await release(may_not)).status == 403
     assert (await release(foreign)).status == 403
@@ -283,7 +284,7 @@ async def test_the_author_may_not_be_the_second_person(api: Api) -> None:
     headers = {"Authorization": f"Bearer {both}"}
     alert = accepted(await api.post(alert_xml(sender=f"{CAREFUL}@warning.example"), headers=headers))
 
-    answer = await api.call("POST", f"/v1/alerts/{alert}/release", headers=headers)
+    answer = await api.act(alert, "release", {"preview": "0" * 64}, both)
 
     assert answer.status == 403
     assert "second person" in answer.json()["detail"]
@@ -301,7 +302,7 @@ async def test_an_alert_that_expired_while_it_waited_is_not_released(api: Api) -
     await asyncio.sleep(max(0.0, expires / 1000 - datetime.now(UTC).timestamp()) + 0.1)
     second = await api.token(CAREFUL, scopes=(Scope.RELEASE,))
 
-    answer = await api.call("POST", f"/v1/alerts/{alert}/release", headers={"Authorization": f"Bearer {second}"})
+    answer = await api.act(alert, "release", {"preview": "0" * 64}, second)
 
     assert answer.status == 409
     assert (await api.store.alert(alert)).state is not AlertState.RELEASED

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from broker.api import alerts
+from broker.api import bodies
 from tests.support.broker import running_api
 
 
 async def test_a_body_that_does_not_come_is_refused_and_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     async with running_api(tmp_path) as api:
         head = (
             f"POST /v1/alerts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {await api.token('meteorology')}\r\n"

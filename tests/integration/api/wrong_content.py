@@ -32,7 +32,7 @@ def values() -> Iterator[Case]:
     yield Case("an unknown urgency", 422, "cap.urgency.value", with_value("urgency", "Now"))
     yield Case("a colour as severity", 422, "cap.severity.value", with_value("severity", "Red"))
     yield Case("a severity with a space", 422, "cap.severity.value", with_value("severity", " Extreme"))
-    yield Case("certainty of CAP 1.0", 422, "cap.certainty.value", with_value("certainty", "Very Likely"))
+    yield Case("certainty of CAP 1.0", 422, "cap.certainty.deprecated", with_value("certainty", "Very Likely"))
     yield Case("a space in the identifier", 422, "cap.identifier.characters", with_value("identifier", "a b"))
     yield Case("a comma in the identifier", 422, "cap.identifier.characters", with_value("identifier", "a,b"))
     yield Case(
