@@ -18,6 +18,8 @@ COMMANDS: Final = (
     "alert",
     "department",
     "certificate",
+    "callback",
+    "feed",
     "user",
     "registry",
     "keys",

@@ -46,7 +46,9 @@ def new(department: str, url: str, states: Iterable[str], keyring: Keyring) -> t
         raise InputRefused(problems)
     callback = f"cb-{secrets.token_hex(6)}"
     secret = _SECRET_PREFIX + secrets.token_urlsafe(32)
-    sealed = keyring.seal(pack([str(URL(url)), secret]), _context(callback))
+    # As it was given wherever that can be sent: another spelling could be another key in a query.
+    written = url if url.isascii() else str(URL(url))
+    sealed = keyring.seal(pack([written, secret]), _context(callback))
     record = CallbackRecord(
         id=callback,
         department=department,
@@ -70,7 +72,7 @@ def _address(url: str) -> Iterable[Problem]:
         scheme, host = parsed.scheme, parsed.host
     except ValueError:
         scheme, host = "", None
-    if scheme not in ("http", "https") or not host:
+    if scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         yield Problem("url", "callback.url", "an https address is expected")
         return
     if scheme == "http" and not is_loopback(host):

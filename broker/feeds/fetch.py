@@ -123,6 +123,8 @@ class Fetcher:
         except TimeoutError:
             message = f"{shown(url)} did not answer within {self._seconds:g} seconds"
             raise FetchError(message, passing=True) from None
+        except aiohttp.InvalidURL:
+            raise FetchError(f"the address {shown(url)} cannot be read") from None
         except aiohttp.ClientConnectorCertificateError:
             raise FetchError(f"the certificate of {shown(url)} is not good", passing=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
