@@ -251,8 +251,10 @@ class MailboxChannel(ABC):
     async def _rebuild(self, context: ChannelContext) -> None:
         """Put back whatever is in force, and what was withdrawn and has not expired."""
         now, batches = now_ms(), 0
+        # In this order: what is taken back between the two questions stands in both answers, never in none.
+        going = await context.open_batches()
         over = set(await context.over_batches())
-        for batch in sorted(over.union(await context.open_batches())):
+        for batch in sorted(over.union(going)):
             try:
                 content = await context.batch(batch)
                 arrivals = await context.arrivals(batch)

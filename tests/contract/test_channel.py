@@ -33,7 +33,7 @@ from broker.ledger.state import (
 )
 from broker.types import Lane
 from channels.channel import Outcomes
-from tests.support.channels import STAGES, Desk, Stage
+from tests.support.channels import ALERT, STAGES, Desk, MailboxStage, Stage
 from tests.support.faultproxy import FaultProxy
 
 
@@ -290,6 +290,130 @@ async def test_evidence_that_was_not_durable_before_a_crash_comes_again_after_it
     assert stage.logged("received", 1, range(40), stage.addresses).keys() == set(stage.addresses)
     for event in ("delivered", "presented") if stage.presents else ("delivered",):
         assert stage.logged(event, 1, range(40), stage.addresses) == dict.fromkeys(stage.addresses, 1)
+
+
+async def test_once_withdrawn_nothing_of_an_alert_is_submitted_and_others_go_on(stage: Stage, desk: Desk) -> None:
+    await stage.up()
+    over, other = desk.batch(1), desk.batch(2, alert="a2")
+    async with desk.running() as channel:
+        await channel.withdraw("an alert of another channel")
+        for _ in range(2):
+            await channel.withdraw(ALERT)
+        outcomes = await desk.send(channel, over, attempt=3)
+        assert set(outcomes.states.tolist()) == {word(Rank.WITHHELD, attempt=3, reason=Reason.STOPPED)}
+        await desk.send(channel, other)
+        await desk.until(lambda: len(desk.reached(2, furthest(stage))) == 40)
+    await stage.close()  # it has written its log to the end
+    assert not stage.logged("received", 1, range(40), stage.addresses)
+    assert stage.logged("delivered", 2, range(40), stage.addresses) == dict.fromkeys(stage.addresses, 1)
+
+
+async def test_a_withdrawal_while_windows_are_on_their_way_leaves_each_with_an_honest_outcome(
+    stage: Stage, desk: Desk
+) -> None:
+    await stage.up()
+    contents = [desk.batch(number) for number in range(1, 9)]
+    async with desk.running() as channel:
+        sending = [asyncio.create_task(desk.send(channel, content)) for content in contents]
+        await asyncio.sleep(0)
+        await channel.withdraw(ALERT)
+        results = await asyncio.gather(*sending)
+        for content, outcomes in zip(contents, results, strict=True):
+            assert ranks(outcomes) <= {Rank.SENT, Rank.WITHHELD}
+            sent = {n for n, state in enumerate(outcomes.states.tolist()) if rank_of(state) is Rank.SENT}
+            if stage.dials:
+                number, count = content.batch, len(sent)
+                await desk.until(
+                    lambda number=number, count=count: len(desk.reached(number, Arrival.DELIVERED)) >= count
+                )
+                assert desk.reached(number, Arrival.DELIVERED) == sent
+
+
+async def test_devices_that_come_after_a_withdrawal_are_not_given_what_waited_for_them(
+    stage: Stage, desk: Desk
+) -> None:
+    if stage.dials:
+        pytest.skip("nothing waits on our side of this channel")
+    over, other = desk.batch(1), desk.batch(2, alert="a2")
+    async with desk.running() as channel:
+        assert ranks(await desk.send(channel, over)) == {Rank.SENT}
+        await desk.send(channel, other)
+        await channel.withdraw(ALERT)
+        await stage.up()
+        await desk.until(lambda: len(desk.reached(2, furthest(stage))) == 40)
+    desk.over.add(ALERT)
+    async with desk.running() as channel:
+        await desk.send(channel, desk.batch(3, alert="a3"))
+        await desk.until(lambda: len(desk.reached(3, furthest(stage))) == 40)
+    await stage.close()  # it has written its log to the end
+    for event in ("received", "withdrawn"):
+        assert not stage.logged(event, 1, range(40), stage.addresses)
+
+
+async def test_whoever_holds_what_is_withdrawn_sees_it_go_and_evidence_of_it_still_counts(
+    stage: Stage, desk: Desk
+) -> None:
+    over, other = desk.batch(1), desk.batch(2, alert="a2")
+    if isinstance(stage, MailboxStage):
+        await stage.up(*stage.slow)
+        async with desk.running() as channel:
+            for content in (over, other):
+                await desk.send(channel, content)
+                number = content.batch
+                await desk.until(lambda number=number: len(desk.reached(number, Arrival.DELIVERED)) == 40)
+            await channel.withdraw(ALERT)
+            await desk.until(
+                lambda: (
+                    stage.logged("withdrawn", 1, range(40), stage.addresses) == dict.fromkeys(stage.addresses, 1)
+                )
+            )
+            assert await stage.report(1, 7, stage.addresses[7]) == 202
+            await desk.until(lambda: desk.reached(1, Arrival.PRESENTED) == {7})
+        await stage.close()  # it has written its log to the end
+        assert not stage.logged("withdrawn", 2, range(40), stage.addresses)
+        return
+    if stage.copies:
+        await stage.up("--receipt-delay-ms", "1500")
+    else:
+        await stage.up()
+        await stage.devices_leave()
+    async with desk.running() as channel:
+        assert ranks(await desk.send(channel, over)) == {Rank.SENT}
+        await channel.withdraw(ALERT)
+        if not stage.copies:
+            await stage.up()
+        await desk.until(lambda: len(desk.reached(1, Arrival.DELIVERED)) == 40)
+
+
+async def test_what_was_over_before_a_restart_stays_so_and_its_evidence_still_comes(
+    stage: Stage, desk: Desk
+) -> None:
+    content = desk.batch(1)
+    if isinstance(stage, MailboxStage):
+        await stage.up(*stage.slow)
+    elif stage.copies:
+        await stage.up("--receipt-delay-ms", "3000")
+    else:
+        await stage.up("--play-ms", "1500")
+    async with desk.running() as channel:
+        await desk.send(channel, content)
+        if not stage.copies:
+            await desk.until(lambda: len(desk.reached(1, Arrival.DELIVERED)) == 40)
+    desk.over.add(ALERT)
+    async with desk.running() as channel:
+        if isinstance(stage, MailboxStage):
+            await desk.until(
+                lambda: (
+                    stage.logged("withdrawn", 1, range(40), stage.addresses) == dict.fromkeys(stage.addresses, 1)
+                )
+            )
+            assert await stage.report(1, 0, stage.addresses[0]) == 202
+            await desk.until(lambda: desk.reached(1, Arrival.PRESENTED) == {0})
+        else:
+            await channel.withdraw(ALERT)
+            await desk.until(lambda: len(desk.reached(1, furthest(stage))) == 40)
+    await stage.close()  # it has written its log to the end
+    assert stage.logged("received", 1, range(40), stage.addresses) == dict.fromkeys(stage.addresses, 1)
 
 
 async def test_no_address_and_no_secret_stands_in_logs_or_errors(

@@ -51,10 +51,10 @@ ROOT = Path(__file__).parents[2]
 ALERT = "a1"
 
 
-def words(batch: int, expires: int) -> dict[str, Any]:
+def words(batch: int, expires: int, **changed: Any) -> dict[str, Any]:
     """A rendition's content that all four channels understand, different for each batch."""
     text = f"合川区暴雨红色预警第{batch}批：请立即转移避险。"
-    return a_content(expires=expires, text=text, speech=text, plays=1)
+    return a_content(expires=expires, text=text, speech=text, plays=1, **changed)
 
 
 class Stage(ABC):
@@ -73,6 +73,8 @@ class Stage(ABC):
         self.log = folder / "far-end.jsonl"
         self.port = free_port()
         """Where the far end listens, or the channel itself if its devices come to it."""
+        self.alerts: dict[int, str] = {}
+        """The alert of each batch that is not of ALERT."""
         self._simulator: Process | None = None
 
     @property
@@ -242,7 +244,7 @@ class BroadcastStage(Stage):
         return self._make(self.port, password_file=self.folder / "wrong")
 
     def message(self, batch: int, ordinal: int) -> str:
-        return message_key(ALERT, batch)
+        return message_key(self.alerts.get(batch, ALERT), batch)
 
     async def up(self, *options: str) -> None:
         """Server and terminals."""
@@ -300,18 +302,22 @@ class MailboxStage(Stage):
 
     dials = False
     wrong_address = "no device"
+    presented: ClassVar[str]
+    """What its devices call a message that they present."""
+    slow: ClassVar[tuple[str, str]]
+    """Options of a simulator whose devices present nothing for long."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._tokens = {own: device_token(SECRET, str(self.name), own) for own in self.addresses}
+        self.tokens = {own: device_token(SECRET, str(self.name), own) for own in self.addresses}
         (folder / "secret").write_bytes(SECRET)
         (folder / "short").write_bytes(SECRET[:20])
-        rows = [f"{own},{token}\n" for own, token in self._tokens.items()]
+        rows = [f"{own},{token}\n" for own, token in self.tokens.items()]
         (folder / "devices.csv").write_text("id,token\n" + "".join(rows))
 
     @property
     def secrets(self) -> list[str]:
-        return [SECRET[:20].decode(), *self._tokens.values()]
+        return [SECRET[:20].decode(), *self.tokens.values()]
 
     def channel(self, port: int | None = None) -> Channel:
         return self._make(self.folder / "secret")
@@ -327,14 +333,23 @@ class MailboxStage(Stage):
         one, other = self.addresses[:2]
         async with aiohttp.ClientSession(f"http://127.0.0.1:{self.port}") as session:
             for device, token, body, status in (
-                (one, self._tokens[other], "[]", 401),
-                (one, self._tokens[one], '[{"id": "98:0", "state": "delivered"}]', 422),
-                (one, self._tokens[one], f'["{one}"', 400),
+                (one, self.tokens[other], "[]", 401),
+                (one, self.tokens[one], '[{"id": "98:0", "state": "delivered"}]', 422),
+                (one, self.tokens[one], f'["{one}"', 400),
             ):
                 headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
                 place = self._reports(device)
                 async with session.post(place, data=body, headers={**headers, "Installation": device}) as answer:
                     assert answer.status == status
+
+    async def report(self, batch: int, ordinal: int, device: str) -> int:
+        """Say for a device that it presented a message; the status of the answer."""
+        body = json.dumps([{"id": f"{batch}:{ordinal}", "state": self.presented}])
+        headers = {"Authorization": f"Bearer {self.tokens[device]}", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.port}") as session:
+            place = self._reports(device)
+            async with session.post(place, data=body, headers={**headers, "Installation": device}) as answer:
+                return answer.status
 
     @abstractmethod
     def _make(self, secret: Path) -> Channel: ...
@@ -350,6 +365,8 @@ class AppStage(MailboxStage):
     """App installations, half of which hold their stream."""
 
     name = ChannelName.APP
+    presented = "displayed"
+    slow = ("--display-ms", "600000")
 
     @property
     def addresses(self) -> list[str]:
@@ -371,6 +388,8 @@ class SignageStage(MailboxStage):
     """Screens."""
 
     name = ChannelName.SIGNAGE
+    presented = "shown"
+    slow = ("--show-ms", "600000")
 
     @property
     def addresses(self) -> list[str]:
@@ -402,22 +421,33 @@ class Desk:
         self.stage = stage
         self.batches: dict[int, BatchContent] = {}
         self.ledgers: dict[int, LedgerRow] = {}
+        self.over: set[str] = set()
+        """Alerts that are cancelled or superseded."""
         self.kept: list[tuple[int, NDArray[np.uint16], NDArray[np.bytes_]]] = []
         self.pieces: list[Receipts] = []
         """Everything that any life of the channel gave, durable or not."""
 
     def batch(
-        self, number: int, addresses: Sequence[str] | None = None, *, expires_in: float = 600
+        self,
+        number: int,
+        addresses: Sequence[str] | None = None,
+        *,
+        expires_in: float = 600,
+        alert: str = ALERT,
+        **changed: Any,
     ) -> BatchContent:
         """A batch for some addresses (all, if none are given), open in the store from now on."""
         chosen = list(self.stage.addresses if addresses is None else addresses)
         expires = now_ms() + int(1000 * expires_in)
-        rendition = RenditionRecord(number, ALERT, 0, self.stage.name, "zh-CN", "default", words(number, expires))
+        content = words(number, expires, **changed)
+        rendition = RenditionRecord(number, alert, 0, self.stage.name, "zh-CN", "default", content)
         recipients = np.arange(1, len(chosen) + 1, dtype=np.uint32)
-        content = BatchContent(ALERT, number, Lane.URGENT, expires, recipients, pack(chosen), rendition)
-        self.batches[number] = content
+        self.stage.alerts[number] = alert
+        self.batches[number] = BatchContent(
+            alert, number, Lane.URGENT, expires, recipients, pack(chosen), rendition
+        )
         self.ledgers[number] = LedgerRow.fresh(number, len(chosen), now_ms())
-        return content
+        return self.batches[number]
 
     def window(
         self,
@@ -495,7 +525,7 @@ class Desk:
 
     def context(self) -> ChannelContext:
         """What the channel may ask."""
-        return ChannelContext(self._batch, self._open, self._far_ids, self._arrivals)
+        return ChannelContext(self._batch, self._open, self._far_ids, self._arrivals, self._over)
 
     async def _listen(self, channel: Channel, *, stuck: bool) -> None:
         async for receipts in channel.listen():
@@ -511,7 +541,10 @@ class Desk:
             raise NotFound(f"no batch {batch}") from None
 
     async def _open(self) -> list[int]:
-        return sorted(self.batches)
+        return sorted(number for number, own in self.batches.items() if own.alert not in self.over)
+
+    async def _over(self) -> list[int]:
+        return sorted(number for number, own in self.batches.items() if own.alert in self.over)
 
     async def _far_ids(self, batches: list[int]) -> list[tuple[int, NDArray[np.uint16], NDArray[np.bytes_]]]:
         return [own for own in self.kept if own[0] in batches]

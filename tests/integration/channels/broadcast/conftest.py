@@ -53,7 +53,14 @@ class World:
         self._channels: list[tuple[BroadcastChannel, asyncio.Task[None]]] = []
 
     def batch(
-        self, number: int, *, level: str = "Red", expires_in: float = 600, exercise: bool = False
+        self,
+        number: int,
+        *,
+        level: str = "Red",
+        expires_in: float = 600,
+        exercise: bool = False,
+        alert: str = "a1",
+        **more: object,
     ) -> BatchContent:
         content: dict[str, object] = {
             "alert": "CQ-1",
@@ -68,10 +75,11 @@ class World:
             "text": "请立即转移到安全地带。",
             "speech": "请立即转移到安全地带。",
             "plays": 1,
+            **more,
         }
-        rendition = RenditionRecord(7, "a1", 0, ChannelName.BROADCAST, "zh-CN", "default", content)
+        rendition = RenditionRecord(7, alert, 0, ChannelName.BROADCAST, "zh-CN", "default", content)
         self.batches[number] = BatchContent(
-            alert="a1",
+            alert=alert,
             batch=number,
             lane=Lane.URGENT,
             expires=now_ms() + int(expires_in * 1000),

@@ -5,6 +5,8 @@ import heapq
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.types import Phase
 from channels.broadcast.keys import SigningKey, TrustedKeys
@@ -525,3 +527,50 @@ def test_a_log_of_the_time_before_cancels_is_read() -> None:
     assert (held.severity, held.end_time) == (Severity.RED, 1_800_000_000_000)
     assert (held.drill, held.ends, held.mute, held.heard, held.replaces) == (False, False, False, False, ())
     assert Held.decode("a/1", held.encode()) == held
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(["a/1", "a/2", "b/3", "c/8", "c/9", "power cut"]),
+        st.floats(0.1, 1.5 * PLAY),
+    ),
+    max_size=14,
+)
+
+
+@given(STEPS)
+def test_whatever_comes_in_whatever_order_nothing_taken_back_sounds_and_one_all_clear_at_most(steps) -> None:
+    """`a` is a warning in two rounds, `c` its Cancel in two batches, `b` another warning; power cuts between."""
+    world = World()
+    box = terminal(world)
+    over = sounded = cut = False
+    for step in [*steps, 9 * PLAY]:
+        if step == "power cut":
+            box.silence()
+            cut = True
+            former, box = box, terminal(world)
+            for key in former.memory:
+                held = Held.decode(key, world.ids[key])
+                if "presented" in world.events(key):
+                    held.state = TerminalState.PLAYED
+                box.remember(held)
+        elif isinstance(step, float):
+            world.turn(step)
+        elif step.startswith("c"):
+            box.hear(cancel("a", key=step))
+            over = True
+        else:
+            box.hear(message(step))
+        playing = box.playing or ""
+        sounded = sounded or playing.startswith("a/")
+        assert not (over and playing.startswith("a/"))
+    spoken = sum("presented" in world.events(key) for key in ("c/8", "c/9"))
+    assert spoken <= 1
+    if not cut:
+        heard = any("presented" in world.events(key) for key in ("a/1", "a/2")) or sounded
+        assert spoken == (over and heard)
+    assert ("presented" in world.events("b/3")) is ("b/3" in steps)
+    for key in ("a/1", "a/2", "b/3", "c/8", "c/9"):
+        assert world.events(key).count("delivered") == (key in steps)
+        assert world.events(key).count("presented") <= 1
+        assert world.events(key).count("withdrawn") <= 1
