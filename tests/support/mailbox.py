@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,18 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running(
-    channel: ChannelName, tmp_path: Path, batches: list[BatchContent] | None = None, **settings: Any
+    channel: ChannelName,
+    tmp_path: Path,
+    batches: list[BatchContent] | None = None,
+    *,
+    over: Sequence[int] = (),
+    **settings: Any,
 ) -> AsyncIterator[Rig]:
-    """A started channel; `batches` are in the store as open from the start."""
+    """A started channel; `batches` are in the store from the start, open or, if listed there, `over`."""
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET)
     world = World(batches or [])
+    world.open, world.over = [number for number in world.open if number not in over], list(over)
     built = build(channel, secret, **settings)
     await built.start(world.context())
     rig = Rig(built, world)

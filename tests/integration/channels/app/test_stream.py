@@ -255,10 +255,93 @@ async def test_open_batches_are_put_back_at_start_and_expired_ones_are_not(tmp_p
     assert not rig.channel.healthy
 
 
+FIRST, SECOND = "urn:oid:2.49.0.0.156.1", "urn:oid:2.49.0.0.156.2"
+
+
+def withdrawals(events: list[SentEvent]) -> list[dict[str, list[str]]]:
+    assert {event.identifier for event in events if event.name == "withdrawn"} <= {None}
+    return [json.loads(event.data) for event in events if event.name == "withdrawn"]
+
+
 async def test_withdrawing_an_alert_empties_the_mailboxes(rig: Rig) -> None:
     await rig.send(a_batch(5, ["a1"], channel=APP))
-    await rig.channel.withdraw("urn:oid:2.49.0.0.156.1")
+    await rig.channel.withdraw(FIRST)
     assert await catch_up(rig, "a1") == []
+
+
+async def test_who_follows_is_told_at_once_what_of_theirs_is_over_and_keeps_its_place(rig: Rig) -> None:
+    async with following(rig, "a1") as mine, following(rig, "a2") as other:
+        await rig.send(a_batch(5, ["a0", "a1"], channel=APP))
+        await rig.send(a_batch(6, ["a2", "a1"], channel=APP, alert=SECOND))
+        assert [(await asyncio.wait_for(mine.get(), 5)).identifier for _ in range(2)] == ["5", "6"]
+        assert (await asyncio.wait_for(other.get(), 5)).identifier == "6"
+        assert await post(rig, "a1", [{"id": "6:1", "state": "delivered"}]) == (202, b"")
+        for _ in range(2):
+            await rig.channel.withdraw(FIRST)
+        await rig.channel.withdraw(SECOND)
+        events = [await asyncio.wait_for(mine.get(), 5) for _ in range(2)]
+        assert withdrawals(events) == [
+            {"ids": ["5:1"], "unreported": ["5:1"]},
+            {"ids": ["6:1"], "unreported": []},
+        ]
+        assert withdrawals([await asyncio.wait_for(other.get(), 5)]) == [{"ids": ["6:0"], "unreported": ["6:0"]}]
+        await rig.send(a_batch(9, ["a1"], channel=APP, alert="urn:3"))
+        assert (await asyncio.wait_for(mine.get(), 5)).identifier == "9"
+        assert mine.empty()
+        assert other.empty()
+
+
+async def test_who_was_away_is_told_at_every_return_what_it_may_have_until_that_expires(rig: Rig) -> None:
+    await rig.send(a_batch(5, ["a1", "a2"], channel=APP))
+    await rig.send(a_batch(7, ["a1"], channel=APP, expires=now_ms() + 1_500))
+    await rig.send(a_batch(8, ["a1", "a2"], channel=APP, alert=SECOND))
+    assert await post(rig, "a1", [{"id": "5:0", "state": "displayed"}]) == (202, b"")
+    await rig.channel.withdraw(FIRST)
+    for _ in range(2):
+        events = await catch_up(rig, "a1", last=7)
+        assert identifiers([event for event in events if event.name == "alert"]) == ["8:0"]
+        assert [event.identifier for event in events if event.name == "alert"] == ["8"]
+        assert withdrawals(events) in (
+            [{"ids": ["5:0", "7:0"], "unreported": ["7:0"]}],
+            [{"ids": ["5:0"], "unreported": []}],
+        )
+    async with following(rig, "a1", last=8) as stream:
+        assert withdrawals([await asyncio.wait_for(stream.get(), 5)])[0]["ids"][0] == "5:0"
+    # Who was never given it has nothing to hide.
+    assert [event.name for event in await catch_up(rig, "a2")] == ["alert"]
+    async with asyncio.timeout(20):
+        while withdrawals(await catch_up(rig, "a1", last=8)) != [{"ids": ["5:0"], "unreported": []}]:
+            await asyncio.sleep(0.05)
+
+
+async def test_evidence_of_what_was_withdrawn_is_still_taken(rig: Rig) -> None:
+    await rig.send(a_batch(5, ["a1", "a2"], channel=APP))
+    await rig.channel.withdraw(FIRST)
+    assert await post(rig, "a2", [{"id": "5:1", "state": "displayed"}]) == (202, b"")
+    assert (await post(rig, "a2", [{"id": "5:0", "state": "displayed"}]))[0] == 422
+    await rig.until(1)
+    assert rig.evidence == [(5, 1, 2)]
+
+
+async def test_what_was_over_before_the_start_is_put_back_as_withdrawn(tmp_path: Path) -> None:
+    batches = [a_batch(5, ["a1"], channel=APP), a_batch(6, ["a1"], channel=APP, alert=SECOND)]
+    async with running(APP, tmp_path, batches, over=[5]) as rig:
+        events = await catch_up(rig, "a1", last=5)
+        assert withdrawals(events) == [{"ids": ["5:0"], "unreported": ["5:0"]}]
+        assert identifiers([event for event in events if event.name == "alert"]) == ["6:0"]
+        assert [event.name for event in await catch_up(rig, "a1")] == ["alert"]
+
+
+async def test_a_message_tells_what_it_is_and_what_it_takes_the_place_of(rig: Rig) -> None:
+    await rig.send(a_batch(5, ["a1"], channel=APP))
+    await rig.send(a_batch(6, ["a1"], channel=APP, alert=SECOND, phase="update", replaces=[FIRST]))
+    (event,) = await catch_up(rig, "a1")
+    message = json.loads(event.data)
+    assert (message["id"], message["alert_id"], message["phase"]) == ("6:0", SECOND, "update")
+    assert message["replaces"] == [FIRST]
+    for wrong in ({"phase": "over"}, {"replaces": FIRST}, {"replaces": [1]}):
+        refused = await rig.send(a_batch(7, ["a1"], channel=APP, alert="urn:3", **wrong))
+        assert reason_of(int(refused.states[0])) == Reason.REJECTED
 
 
 async def test_the_newest_stream_of_a_device_takes_over(rig: Rig) -> None:
