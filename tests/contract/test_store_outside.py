@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.errors import ClaimLost, NotFound, StoreError
 from broker.store.callbacks import SETTLED_MS
@@ -312,3 +314,26 @@ async def test_callbacks_are_listed_and_removed_with_what_they_were_told(store: 
     with pytest.raises(NotFound):
         await store.callback("c1")
     assert await store.spread_events(T0) == 0
+
+
+async def test_an_event_that_becomes_visible_after_a_later_one_is_told_all_the_same(
+    store: Store, store_url: str
+) -> None:
+    """Ids are given before the commit: a slow transaction's event appears below what was told already."""
+    await store.add_callback(a_callback())
+    await add(store, an_alert("A1"))
+    await add(store, an_alert("A2"))
+    url = store_url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+    engine = create_async_engine(url)
+    insert = (
+        "INSERT INTO alert_events (id, alert, at, state, who, why) VALUES (:id, :alert, :at, 'released', 'w', 'y')"
+    )
+    now = T0 + SETTLED_MS - 1
+    told_of: list[list[str]] = []
+    for number, alert in ((1_001, "A1"), (1_000, "A2")):
+        async with engine.begin() as connection:
+            await connection.execute(sa.text(insert), {"id": number, "alert": alert, "at": T0})
+        await store.spread_events(now)
+        told_of.append([each.alert for each in await store.deliveries() if each.state is S.RELEASED])
+    await engine.dispose()
+    assert told_of == [["A1"], ["A2", "A1"]]

@@ -55,7 +55,7 @@ def cap(
 
 
 async def keep(
-    store: Store, body: bytes, *, content_type: str = "application/cap+xml", **changes: Any
+    store: Store, body: bytes, /, *, content_type: str = "application/cap+xml", **changes: Any
 ) -> AlertRecord:
     """Keep a message as it was received."""
     alert = read(body, "json" if "json" in content_type else "xml").alert
@@ -90,7 +90,7 @@ async def keep(
     return await store.add_alert(record, AlertEvent(record.id, at, record.state, "token-1", "posted"), named)
 
 
-async def went_out(store: Store, body: bytes, *, at: int | None = None, **how: Any) -> AlertRecord:
+async def went_out(store: Store, body: bytes, /, *, at: int | None = None, **how: Any) -> AlertRecord:
     """Keep a message and let it go out."""
     record = await keep(store, body, **how)
     for before, after in ((S.RECEIVED, S.RELEASED), (S.RELEASED, S.PLANNED)):
