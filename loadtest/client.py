@@ -70,13 +70,15 @@ class Client:
         await asyncio.gather(*(line.gone for line in self._lines))
         self._lines = []
 
-    async def run(self, requests: Iterator[tuple[int, bytes]], seconds: float) -> Slice:
+    async def run(
+        self, requests: Iterator[tuple[int, bytes]], seconds: float, *, into: Slice | None = None
+    ) -> Slice:
         """Send requests for so long, as many at once as there are connections, and wait for the last answer.
 
-        Raises LoadTestError for any answer but 202, and when one does not come.
+        Raises LoadTestError for any answer but 202, and when one does not come; what came before is in `into`.
         """
         loop = asyncio.get_running_loop()
-        slice_ = Slice()
+        slice_ = Slice() if into is None else into
         began = time.perf_counter()
         done = [line.start(requests, began + seconds, slice_, loop.create_future()) for line in self._lines]
         try:

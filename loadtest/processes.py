@@ -82,6 +82,12 @@ class Child:
         user, system = status.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    async def kill(self) -> None:
+        """SIGKILL: it gets to do nothing more."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.communicate()
+
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL to what does not go."""
         if self._process.returncode is None:
