@@ -162,8 +162,14 @@ def test_whoever_moves_an_alert_asks_the_table() -> None:
     ]
     assert {name for name, _ in calls} >= {"release.py", "closer.py", "dispatcher.py"}
     by_hand = {(name, origins) for name, origins in calls if not origins.startswith("allowed_from(")}
-    # The first two moves are narrower than the table: each is from exactly one state.
-    assert by_hand == {("release.py", "(AlertState.RECEIVED,)"), ("release.py", "waiting")}
+    # Narrower than the table: release's moves are each from exactly one state, the closer asks the table itself.
+    assert by_hand == {
+        ("release.py", "(AlertState.RECEIVED,)"),
+        ("release.py", "waiting"),
+        ("closer.py", "origins"),
+    }
+    closer = (ROOT / "broker/tracking/closer.py").read_text(encoding="utf-8")
+    assert "assert set(origins) <= set(allowed_from(state))" in closer
     assert {AlertState.RELEASED, AlertState.AWAITING_RELEASE} <= set(MOVES[AlertState.RECEIVED])
     assert AlertState.RELEASED in MOVES[AlertState.AWAITING_RELEASE]
 
