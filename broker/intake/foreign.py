@@ -96,7 +96,13 @@ class ForeignIntake:
         self._authority = authority
         self._expiry = expiry or Expiry()
         self._limits = limits or Limits()
-        self._own = {sender: department.id for department in departments for sender in department.senders}
+        # The national system knows a department by its code, which stands as sender in messages from there.
+        self._own = {
+            sender: department.id
+            for department in departments
+            for sender in (*department.senders, department.sender_code)
+            if sender is not None
+        }
         self._log = logs.get(role="feeds")
 
     async def accept_foreign(self, body: bytes, origin: Origin, *, keep: bool = True) -> Foreign:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.cap.document import read
+from broker.cap.findings import Posture
 from broker.errors import NotFound
 from broker.feeds.entries import Entries
 from broker.intake.foreign import Origin
 from broker.store.contract import Store
 from broker.store.outside_records import ItemOutcome
+from broker.types import AlertState
 from tests.integration.feeds.conftest import Feeds
-from tests.support.outside import cap, info, went_out
-from tests.support.pulling import area_info, foreign, message
+from tests.support.outside import cap, far_end, info, went_out
+from tests.support.pulling import area_info, foreign, message, pulled
 
 ROOT = Path(__file__).parents[3]
 CORPUS = sorted((ROOT / "../shared/corpus/cap").resolve().glob("*"))
@@ -64,6 +68,52 @@ async def test_without_an_end_of_its_own_an_alert_gets_the_one_of_the_policy(sto
     assert found.alert is not None, found.reasons
     alert = await store.alert(found.alert)
     assert alert.expires > alert.received + 3_600_000
+
+
+# ── the national format ───────────────────────────────────────────────────────────────────────────────
+
+_NATIONAL = """<?xml version="1.0" encoding="UTF-8"?>
+<alert>
+  <identifier>{code}_{digits}</identifier><sender>邻省气象台</sender><senderCode>{code}</senderCode>
+  <sendTime>{sent}+08:00</sendTime><status>Actual</status><msgType>Alert</msgType><scope>Public</scope>
+  <code><method><methodName>SMS</methodName><message/><audienceGrp>duty</audienceGrp>
+  <audenceprt>13900000000</audenceprt></method></code>
+  <secClassification>None</secClassification>
+  <info>
+    <language>zh-CN</language><eventType>11B09</eventType><urgency>Unknown</urgency><severity>Orange</severity>
+    <certainty>Unknown</certainty><effective>{sent}+08:00</effective><expires>{ends}+08:00</expires>
+    <senderName>张三</senderName><headline>邻省气象台发布高温橙色预警</headline><description>37℃以上。</description>
+    <area><areaDesc>合川区</areaDesc><geocode>500117000000</geocode></area>
+  </info>
+</alert>
+"""
+
+
+def national(code: str) -> bytes:
+    now = datetime.now(timezone(timedelta(hours=8))).replace(microsecond=0, tzinfo=None)
+    sent = now - timedelta(minutes=1)
+    told = {"sent": sent, "ends": now + timedelta(hours=3), "digits": sent.strftime("%Y%m%d%H%M%S")}
+    return _NATIONAL.format(code=code, **told).encode()
+
+
+async def test_the_national_format_becomes_cap_and_the_bytes_as_they_came_are_kept_beside_it(store: Store) -> None:
+    body = national("51000041600000")
+    async with far_end(feed=body) as far:
+        report = await pulled(store, far.url("/feed"), department="meteorology", profile="national")
+        again = await pulled(store, far.url("/feed"), department="meteorology", profile="national", name="twin")
+    assert [item.outcome for item in report.items] == [ItemOutcome.IMPORTED], report
+    assert [item.outcome for item in again.items] == [ItemOutcome.KNOWN]
+    (item,) = await store.items("neighbour")
+    assert item.body == body
+    assert item.alert is not None
+    alert = await store.alert(item.alert)
+    assert (alert.state, alert.level, alert.event) == (AlertState.AWAITING_RELEASE, "Orange", "11B09")
+    assert read(alert.body, "xml", posture=Posture.LENIENT).alert is not None
+
+
+async def test_nobody_speaks_for_our_departments_by_their_national_code(store: Store) -> None:
+    found = await foreign(store).accept_foreign(national("50000041600000"), Origin("x", "meteorology", "national"))
+    assert [reason for reason in found.reasons if "feed.sender.own" in reason], found.findings
 
 
 # ── parsed once ───────────────────────────────────────────────────────────────────────────────────────
