@@ -41,6 +41,8 @@ _STRUCTURE = (
     Rule("cap.element.order", "Elements stand in the order of the standard.", "3.4", _E, _W),
     Rule("cap.element.repeated", "An element occurs no more often than the standard allows.", "3.4"),
     Rule("cap.element.attribute", "Elements have no attributes.", "3.4", _E, _W),
+    Rule("cap.element.type", "An element does not name its own type in xsi:type.", _HOUSE, _I, _I),
+    Rule("cap.element.signed", "No element of CAP stands inside of a signature.", _HOUSE),
     Rule("cap.element.text", "Between the members of an element there is no text.", "3.4", _E, _W),
     Rule("cap.text.empty", "A required text is more than white space.", "3.2", _E, _W),
     Rule("cap.identifier.empty", "identifier is more than white space.", "3.2.1"),

@@ -67,6 +67,7 @@ def judge(
         schema_valid = False
     else:
         schema_valid = structure.check(root, collector)
+    schema_valid = structure.check_signed(parsed, collector) and schema_valid
     context = Context(collector, now or datetime.now(UTC), time_at(root, "sent"), root.value("msgType"), limits)
     check_alert(root, context)
     for info in root.all("info"):

@@ -8,6 +8,7 @@ CAP_1_2: Final = "urn:oasis:names:tc:emergency:cap:1.2"
 CAP_1_1: Final = "urn:oasis:names:tc:emergency:cap:1.1"
 CAP_1_0: Final = "http://www.incident.com/cap/1.0"
 XML_SIGNATURE: Final = "http://www.w3.org/2000/09/xmldsig#"
+XML_SCHEMA: Final = "http://www.w3.org/2001/XMLSchema"
 XML_SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 VERSIONS: Final = {CAP_1_2: "1.2", CAP_1_1: "1.1", CAP_1_0: "1.0"}

@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from broker.cap import grammar, names, values
 from broker.cap.collector import Collector
+from broker.cap.findings import Posture
 from broker.cap.grammar import Element, Kind
-from broker.cap.tree import Node
+from broker.cap.tree import TYPED, Node, Parsed
+
+_TYPES = {
+    Kind.TEXT: ("string", "normalizedString", "token"),
+    Kind.LANGUAGE: ("language",),
+    Kind.URI: ("anyURI",),
+    Kind.INTEGER: ("integer",),
+    Kind.DECIMAL: ("decimal",),
+    Kind.TIME: (),
+    Kind.CHOICE: (),
+    Kind.GROUP: (),
+}
+"""The types of XML Schema that an element may say of itself; those of times and choices have no name."""
 
 
 def check(root: Node, collector: Collector, content: Element = grammar.ALERT) -> bool:
@@ -19,6 +32,23 @@ def check(root: Node, collector: Collector, content: Element = grammar.ALERT) ->
     return _Checker(collector, content).group(root, content)
 
 
+def check_signed(parsed: Parsed, collector: Collector) -> bool:
+    """Report elements of CAP inside of signatures; True when the OASIS schema would accept them there.
+
+    The schema looks at what it declares wherever it stands: at alerts, and at the two elements of a named value.
+    """
+    good = True
+    for node in parsed.signed_content:
+        message = "an element of CAP stands inside of a signature; no part of the message may hide there"
+        collector.add("cap.element.signed", "/alert/Signature", message, node.name, node.line)
+        silent = Collector(Posture.STRICT, 0)
+        if node.name == "alert":
+            good = check(node, silent) and good
+        elif node.name in ("valueName", "value"):
+            good = not node.children and _Checker(silent, grammar.ALERT).group_free(node) and good
+    return good
+
+
 class _Checker:
     def __init__(self, collector: Collector, content: Element) -> None:
         self._report = collector
@@ -26,7 +56,7 @@ class _Checker:
 
     def group(self, node: Node, element: Element) -> bool:
         """Check a node with members; every check runs, whatever the others found."""
-        good = self._attributes(node)
+        good = self._attributes(node, element)
         if node.text.strip(values.XML_SPACE):  # the wider spaces of Unicode are text
             good = False
             self._report.at(node, "cap.element.text", f"{node.name} has text of its own between its members")
@@ -49,6 +79,10 @@ class _Checker:
             checked = self.group(child, member) if member.kind is Kind.GROUP else self._leaf(child, member)
             good = checked and good
         return good
+
+    def group_free(self, node: Node) -> bool:
+        """Check a text that stands in no group."""
+        return self._attributes(node, Element(node.name))
 
     def _counts(self, node: Node, element: Element) -> bool:
         good = True
@@ -81,15 +115,25 @@ class _Checker:
         after = "the signature" if furthest == len(element.members) else element.members[furthest].name
         self._report.at(child, "cap.element.order", f"{child.name} must stand before {after}")
 
-    def _attributes(self, node: Node) -> bool:
+    def _attributes(self, node: Node, element: Element) -> bool:
         if not node.attributes:
             return True
-        listed = ", ".join(node.attributes)
-        self._report.at(node, "cap.element.attribute", f"{node.name} takes no attributes", listed)
-        return False
+        types = [
+            name
+            for name in node.attributes
+            if name.startswith(TYPED) and name[len(TYPED) :] in _TYPES[element.kind]
+        ]
+        if types:
+            self._report.at(
+                node, "cap.element.type", f"{node.name} has its own type all the same", ", ".join(types)
+            )
+        others = [name for name in node.attributes if name not in types]
+        if others:
+            self._report.at(node, "cap.element.attribute", f"{node.name} takes no attributes", ", ".join(others))
+        return not others
 
     def _leaf(self, node: Node, element: Element) -> bool:
-        good = self._attributes(node)
+        good = self._attributes(node, element)
         for child in node.children:
             good = False
             self._report.at(child, "cap.element.unknown", f"{node.name} holds text, not elements")

@@ -12,6 +12,9 @@ REPEATABLE = frozenset(
 ) | frozenset(("area", "polygon", "circle", "geocode"))
 """Elements that CAP lets occur many times; their XPath always carries an index."""
 
+TYPED = "xsi:type "
+"""How an attribute xsi:type that names a type of XML Schema begins among a node's attributes; the type follows."""
+
 
 class Node:
     """One element: its name, its own text as sent, its children, and where it stands."""
@@ -50,7 +53,7 @@ class Node:
         self.pointer = pointer
         self.namespace = namespace  # None for an element of CAP 1.2, else the foreign namespace
         self.signature = signature
-        self.attributes = attributes  # only those that CAP does not allow
+        self.attributes = attributes  # only those that CAP does not allow; see TYPED for xsi:type
         self._by_name: dict[str, list[Node]] | None = None
         self._steps: dict[int, str] | None = None
         if parent is not None:
@@ -153,7 +156,8 @@ class Parsed:
 
     `faithful` is False when the tree does not hold all that was sent (a JSON value of a wrong type, a key
     given twice), so that no model may be built from it. `version` is the CAP version that the namespace
-    names, where it names one.
+    names, where it names one. `signed_content` are the elements of CAP that stand inside of signatures, each
+    the root of a tree of its own: they are no part of the message, but a schema looks at them.
     """
 
     root: Node | None
@@ -161,3 +165,4 @@ class Parsed:
     faithful: bool = True
     version: str | None = None
     signatures: int = 0
+    signed_content: list[Node] = field(default_factory=list)

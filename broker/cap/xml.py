@@ -16,7 +16,7 @@ from broker.cap.collector import Collector
 from broker.cap.findings import Finding, Posture
 from broker.cap.limits import Limits
 from broker.cap.model import Alert
-from broker.cap.tree import Node, Parsed
+from broker.cap.tree import TYPED, Node, Parsed
 
 _CODECS = {
     "utf-8": "utf-8",
@@ -48,6 +48,7 @@ _DECLARATION = re.compile(
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SYNTAX_ERRORS = 10
 _SIGNATURE_PREFIX = "{" + names.XML_SIGNATURE + "}"
+_XSI_TYPE = f"{{{names.XML_SCHEMA_INSTANCE}}}type"
 _LOCATIONS = frozenset(
     f"{{{names.XML_SCHEMA_INSTANCE}}}{name}" for name in ("schemaLocation", "noNamespaceSchemaLocation")
 )
@@ -264,13 +265,7 @@ class _Converter:
         self._parsed.root = self._node(root, root.tag, None, 1)
 
     def _node(self, element: etree._Element, tag: str, parent: Node | None, depth: int) -> Node:
-        self._elements += 1
-        if self._elements > self._limits.max_elements:
-            raise _RefusedError("cap.elements", f"the message has more than {self._limits.max_elements} elements")
-        line: Any = element.sourceline  # the stubs leave its type open
-        if depth > self._limits.max_depth:
-            message = f"elements are nested more than {self._limits.max_depth} deep"
-            raise _RefusedError("cap.depth", message, place=f"line {line}")
+        line = self._count(element, depth)
         name, namespace = self._names.get(tag) or self._named(tag)
         node = Node(
             name,
@@ -290,6 +285,7 @@ class _Converter:
             node.signature = True
             node.text = ""
             self._parsed.signatures += 1
+            self._look_inside(element, node, depth + 1)
             return node
         for child in element:
             child_tag = child.tag
@@ -299,6 +295,27 @@ class _Converter:
             if tail:
                 node.text += tail
         return node
+
+    def _count(self, element: etree._Element, depth: int) -> int | None:
+        """Hold one more element to the limits; its line."""
+        self._elements += 1
+        if self._elements > self._limits.max_elements:
+            raise _RefusedError("cap.elements", f"the message has more than {self._limits.max_elements} elements")
+        line: Any = element.sourceline  # the stubs leave its type open
+        if depth > self._limits.max_depth:
+            message = f"elements are nested more than {self._limits.max_depth} deep"
+            raise _RefusedError("cap.depth", message, place=f"line {line}")
+        return line if line is None else int(line)
+
+    def _look_inside(self, element: etree._Element, signature: Node, depth: int) -> None:
+        for child in element.iterchildren("*"):
+            if child.tag.startswith(self._prefix):
+                inside = self._node(child, child.tag, None, depth)
+                inside.line = signature.line
+                self._parsed.signed_content.append(inside)
+            else:
+                self._count(child, depth)
+                self._look_inside(child, signature, depth + 1)
 
     def _named(self, tag: str) -> tuple[str, str | None]:
         """The name of an element, and its namespace unless that is the message's own."""
@@ -317,7 +334,14 @@ def _line(element: etree._Element) -> int | None:
 
 
 def _attributes(element: etree._Element) -> tuple[str, ...]:
-    return tuple(str(name) for name in element.attrib if name not in _LOCATIONS)
+    return tuple(_attribute(element, str(name)) for name in element.attrib if name not in _LOCATIONS)
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    if name != _XSI_TYPE:
+        return name
+    prefix, _, local = str(element.get(name)).strip().rpartition(":")
+    return TYPED + local if element.nsmap.get(prefix or None) == names.XML_SCHEMA else name
 
 
 def to_xml(alert: Alert) -> bytes:

@@ -78,13 +78,13 @@ class Cutter:
         if len(self._spans) == len(self._elements):
             span = self._spans[self._numbers[element]]
             text = self._document.text
-            for why_not, declarations in (
-                (None, ""),
-                ("namespaces that the wrapping declares were written into its start tag", _inherited(element)),
-            ):
-                data = (text[span.start : span.name_end] + declarations + text[span.name_end : span.end]).encode()
-                if _same(data, wanted):
-                    return Cut(data, why_not or self._recoded())
+            before, after = text[span.start : span.name_end], text[span.name_end : span.end]
+            data = (before + after).encode()
+            if _same(data, wanted):
+                return Cut(data, self._recoded())
+            data = (before + _inherited(element) + after).encode()
+            if _same(data, wanted):
+                return Cut(data, "namespaces that the wrapping declares were written into its start tag")
         return Cut(etree.tostring(element, with_tail=False, encoding="utf-8"), "it was written anew from the tree")
 
     def _recoded(self) -> str | None:

@@ -205,6 +205,12 @@ def _attribute(root: Element, data: st.DataObject) -> None:
     )
 
 
+def _signed(root: Element, data: st.DataObject) -> None:
+    inside = data.draw(st.sampled_from(["<alert/>", "<value>a</value>", "<x:Object><x:A><info/></x:A></x:Object>"]))
+    signature = f'<x:Signature xmlns:x="{names.XML_SIGNATURE}" xmlns="{names.CAP_1_2}">{inside}</x:Signature>'
+    root.append(etree.fromstring(signature))
+
+
 def _between(root: Element, data: st.DataObject) -> None:
     element = data.draw(st.sampled_from([element for element in root.iter() if element.getparent() is not None]))
     element.tail = data.draw(st.sampled_from(["x", " x ", "\u3000", "雨"]))
@@ -261,6 +267,7 @@ MUTATIONS: dict[str, Mutation] = {
     "cap.element.order": _moved,
     "cap.element.repeated": _doubled,
     "cap.element.attribute": _attribute,
+    "cap.element.signed": _signed,
     "cap.element.text": _between,
     "cap.text.empty": both(
         lambda root, data: says(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.cap import RULES, Finding, Grade, Limits, Posture, parse_xml, read, to_json
+from broker.cap import RULES, Finding, Grade, Limits, Posture, names, parse_xml, read, to_json
 from broker.cap.build import alert_of
 from broker.cap.model import Certainty
 from tests.unit.cap.samples import ALERT, NOW, swap
@@ -32,6 +32,16 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     ),
     "cap.element.repeated": ("<note>", "<note>a</note><note>", "/alert/note[2]"),
     "cap.element.attribute": ("<source>", '<source lang="zh">', "/alert/source"),
+    "cap.element.type": (
+        "<source>",
+        f'<source xmlns:t="{names.XML_SCHEMA}" xmlns:i="{names.XML_SCHEMA_INSTANCE}" i:type="t:string">',
+        "/alert/source",
+    ),
+    "cap.element.signed": (
+        "</alert>",
+        f'<Signature xmlns="{names.XML_SIGNATURE}"><info xmlns="{names.CAP_1_2}"/></Signature></alert>',
+        "/alert/Signature",
+    ),
     "cap.element.text": ("<source>", "stray<source>", "/alert"),
     "cap.text.empty": ("<event>暴雨</event>", "<event> \n</event>", "/alert/info[1]/event"),
     "cap.text.blank": ("<contact>值班室</contact>", "<contact/>", "/alert/info[1]/contact"),
