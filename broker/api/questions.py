@@ -64,7 +64,9 @@ def read_json(model: type[Model], body: bytes) -> Model:
             body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_int=_int
         )
         # Strict about types, but JSON has no tuples, so it is read in pydantic's JSON mode.
-        text = json.dumps(parsed, ensure_ascii=True)
+        text = json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise _malformed("json.character", "half of a pair of characters stands alone") from error
     except RecursionError as error:
         raise _malformed("json.depth", "nested too deeply") from error
     except UnicodeDecodeError as error:

@@ -60,6 +60,6 @@ class Buckets:
             allowed=allowed,
             limit=self._burst,
             remaining=max(0, math.floor(level + 1e-9)),
-            reset=math.ceil(full_at - now),
+            reset=math.ceil(full_at - now - 1e-6),
             wait=0 if allowed else max(1, math.ceil((1 - level) / self._rate)),
         )

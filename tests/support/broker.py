@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from broker.api.alerts import counting
@@ -147,6 +148,7 @@ class Api:
     departments: Departments
     metrics: Metrics
     served: ServedApi
+    folder: Path
     released: list[None] = field(default_factory=list)
     _tokens: dict[str, str] = field(default_factory=dict)
 
@@ -177,7 +179,7 @@ class Api:
         async with self.session.request(
             method, url, data=body, headers=sent, skip_auto_headers=skip, allow_redirects=False
         ) as answer:
-            return Answer(answer.status, dict(answer.headers), await answer.read())
+            return Answer(answer.status, answer.headers, await answer.read())
 
     async def post(
         self,
@@ -233,7 +235,7 @@ class Api:
         finally:
             writer.close()
             await writer.wait_closed()
-        return Answer(int(first.split()[1]), headers, body)
+        return Answer(int(first.split()[1]), CIMultiDict(headers), body)
 
     async def assert_nothing_was_kept(self) -> None:
         """No alert and no batch is in the store."""
@@ -307,7 +309,7 @@ async def running_api(
         connector = aiohttp.TCPConnector(force_close=True)
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            yield Api(store, server, session, known, metrics, served, released)
+            yield Api(store, server, session, known, metrics, served, folder, released)
     finally:
         await server.close()
         await store.close()
