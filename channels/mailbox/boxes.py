@@ -29,6 +29,8 @@ class Words:
     """For sorting: warnings before exercises, then the gravest level."""
     replaces: frozenset[str] = frozenset()
     """The broker's ids of the alerts whose messages these words take the place of."""
+    expires: int = 1 << 62
+    """UTC milliseconds: an all-clear may be displayed for less time than its batch lives."""
 
     def message(self, identifier: str) -> bytes:
         """The JSON object for the recipient whose message is called `identifier`."""

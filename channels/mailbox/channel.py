@@ -172,6 +172,8 @@ class MailboxChannel(ABC):
         except ValidationError as error:
             self._log_unfit(window.batch, error)
             return submitted(window, Rank.FAILED, Reason.REJECTED, at=now)
+        if words.expires <= now:
+            return submitted(window, Rank.EXPIRED, Reason.EXPIRED, at=now)
         outcomes = submitted(window, at=now)
         self._put(window.batch, window.expires, words, window.ordinals.tolist(), window.addresses, outcomes.states)
         unaddressed = outcomes.states == 0
@@ -293,7 +295,7 @@ class MailboxChannel(ABC):
             del ordinals[index], devices[index]
         if states is not None:
             states[bad] = 0
-        held, fresh = self._boxes.put(batch, expires, words, ordinals, devices)
+        held, fresh = self._boxes.put(batch, min(expires, words.expires), words, ordinals, devices)
         if not held.withdrawn:
             self.announce(held, fresh)
         return held

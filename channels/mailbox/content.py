@@ -48,4 +48,4 @@ def words_of(kind: type[MessageContent], rendition: RenditionRecord) -> Words:
     """A rendition as devices read it. Raises pydantic's ValidationError if it lacks what they need."""
     content = kind.model_validate({**rendition.content, "alert_id": rendition.alert})
     tail = content.model_dump_json().encode()[1:]
-    return Words(rendition.alert, tail, content.order, frozenset(content.replaces))
+    return Words(rendition.alert, tail, content.order, frozenset(content.replaces), content.expires)

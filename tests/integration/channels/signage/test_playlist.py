@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from broker.clock import now_ms
+from broker.ledger.state import Rank, rank_of
 from broker.types import ChannelName
 from tests.support.mailbox import Rig, a_batch, running
 
@@ -130,3 +132,16 @@ async def test_no_other_file_is_served(rig: Rig, path: str) -> None:
 async def test_open_batches_are_on_the_playlist_after_a_restart(tmp_path: Path) -> None:
     async with running(SIGNAGE, tmp_path, [a_batch(4, ["s1"], channel=SIGNAGE)]) as rig:
         assert [item["id"] for item in await playlist(rig, "s1")] == ["4:0"]
+
+
+async def test_an_all_clear_is_on_the_playlist_as_long_as_its_words_say_and_below_every_danger(rig: Rig) -> None:
+    await rig.send(a_batch(4, ["s1"], channel=SIGNAGE, alert="urn:2", level="Blue"))
+    clear = a_batch(5, ["s1"], channel=SIGNAGE, alert="c1", phase="cancel", expires=now_ms() + 2_000)
+    longer = dataclasses.replace(clear, expires=now_ms() + 3_600_000)
+    await rig.send(longer)
+    assert [item["id"] for item in await playlist(rig, "s1")] == ["4:0", "5:0"]
+    async with asyncio.timeout(20):
+        while [item["id"] for item in await playlist(rig, "s1")] != ["4:0"]:
+            await asyncio.sleep(0.05)
+    late = await rig.send(dataclasses.replace(longer, batch=6))
+    assert {rank_of(int(state)) for state in late.states} == {Rank.EXPIRED}
