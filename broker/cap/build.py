@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker.cap import model, names
 from broker.cap.tree import Node
 
 Choice = TypeVar("Choice", bound=StrEnum)
+
+
+_MEMBERS: dict[type[StrEnum], dict[str, Any]] = {}
 
 
 class _UnbuildableError(Exception):
@@ -125,12 +128,15 @@ def _leaf(node: Node) -> str:
 
 
 def _text(node: Node, name: str) -> str:
-    return _leaf(_one(node, name))
+    found = node.all(name)
+    if len(found) != 1 or found[0].children:
+        raise _UnbuildableError
+    return found[0].text
 
 
 def _optional(node: Node, name: str) -> str | None:
-    child = _at_most_one(node, name)
-    return None if child is None else _leaf(child)
+    found = node.all(name)
+    return _text(node, name) if found else None
 
 
 def _time(node: Node) -> model.CapTime:
@@ -147,9 +153,17 @@ def _optional_time(node: Node, name: str) -> model.CapTime | None:
 
 def _choice(node: Node, choices: type[Choice]) -> Choice:
     try:
-        return choices(_leaf(node))
-    except ValueError:
+        return _members(choices)[_leaf(node)]
+    except KeyError:
         raise _UnbuildableError from None
+
+
+def _members(choices: type[Choice]) -> Mapping[str, Choice]:
+    """The choices by their words; an enum asked for a member by its word takes several times as long."""
+    kept: dict[str, Choice] | None = _MEMBERS.get(choices)
+    if kept is None:
+        kept = _MEMBERS[choices] = {choice.value: choice for choice in choices}
+    return kept
 
 
 def _certainty(node: Node) -> model.Certainty:

@@ -80,7 +80,7 @@ def read(
         findings = (*parsed.findings, unread(posture))
         return Reading(None, findings, False, posture, parsed.version, parsed.signatures)
     judgement = judge(parsed, posture, now, limits, over)
-    return Reading(
+    reading = Reading(
         alert=alert_of(judgement.root) if parsed.faithful else None,
         findings=(*parsed.findings, *judgement.findings),
         schema_valid=judgement.schema_valid and parsed.faithful,
@@ -91,6 +91,8 @@ def read(
         sender=parsed.root.value("sender"),
         sent=parsed.root.value("sent"),
     )
+    parsed.root.dissolve()
+    return reading
 
 
 # Profiles are imported when one is asked for: intake never does, and they import this module.

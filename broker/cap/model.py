@@ -182,8 +182,8 @@ class Polygon:
     @classmethod
     def parse(cls, text: str) -> Polygon:
         """Read `lat,lon lat,lon …`; the ring itself (closed, simple) is lint's business."""
-        points = [values.parse_pair(word) for word in values.words(text)]
-        good = tuple(point for point in points if point is not None)
+        points = values.parse_pairs(text)
+        good = tuple([point for point in points if point is not None])
         return cls(text, good if len(good) == len(points) else ())
 
 

@@ -44,7 +44,7 @@ def _polygon(node: Node, context: Context) -> None:
         context.report.at(node, "cap.polygon.limit", message)
         context.skip(node, "the points and the shape of the polygon were", "it has too many points")
         return
-    pairs = [values.parse_pair(word) for word in words]
+    pairs = values.parse_pairs(node.text)
     points = [pair for pair in pairs if pair is not None]
     if len(points) < len(pairs):
         first = pairs.index(None)

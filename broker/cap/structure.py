@@ -5,6 +5,8 @@ It also gives our own verdict on what the OASIS schema would say, without needin
 
 from __future__ import annotations
 
+from collections import Counter
+
 from broker.cap import grammar, names, values
 from broker.cap.collector import Collector
 from broker.cap.findings import Posture
@@ -22,6 +24,12 @@ _TYPES = {
     Kind.GROUP: (),
 }
 """The types of XML Schema that an element may say of itself; those of times and choices have no name."""
+
+
+_SHAPES: dict[int, dict[tuple[str, ...], bool]] = {}
+"""By element and the names of its children: whether they fit."""
+_MOST_SHAPES = 512
+_LONGEST_SHAPE = 64
 
 
 def check(root: Node, collector: Collector, content: Element = grammar.ALERT) -> bool:
@@ -60,6 +68,12 @@ class _Checker:
         if node.text.strip(values.XML_SPACE):  # the wider spaces of Unicode are text
             good = False
             self._report.at(node, "cap.element.text", f"{node.name} has text of its own between its members")
+        if _fits(node, element):
+            for child in node.children:
+                known = element.members[element.order[child.name]]
+                checked = self.group(child, known) if known.kind is Kind.GROUP else self._leaf(child, known)
+                good = checked and good
+            return good
         good = self._counts(node, element) and good
         furthest = -1
         for child in node.children:
@@ -133,6 +147,8 @@ class _Checker:
         return not others
 
     def _leaf(self, node: Node, element: Element) -> bool:
+        if _plain(node, element):
+            return True
         good = self._attributes(node, element)
         for child in node.children:
             good = False
@@ -213,6 +229,56 @@ class _Checker:
         elif plain != node.text:
             self._report.at(node, "cap.time.whitespace", f"{node.name} has white space around it")
         return values.is_schema_time(plain)
+
+
+def _fits(node: Node, element: Element) -> bool:
+    """Whether a node has the members that its group asks for, and no others, each in its place.
+
+    Messages have few shapes, so the answer for a list of names is remembered.
+    """
+    listed = []
+    for child in node.children:
+        if child.namespace is not None:
+            return False
+        listed.append(child.name)
+    shape = tuple(listed)
+    # The elements of the grammar live for ever, so that their ids stay theirs.
+    known = _SHAPES.setdefault(id(element), {})
+    fits = known.get(shape)
+    if fits is None:
+        fits = _is_shape(shape, element)
+        if len(shape) <= _LONGEST_SHAPE:
+            if len(known) >= _MOST_SHAPES:
+                known.clear()
+            known[shape] = fits
+    return fits
+
+
+def _is_shape(shape: tuple[str, ...], element: Element) -> bool:
+    if not element.order.keys() >= set(shape):
+        return False
+    positions = [element.order[name] for name in shape]
+    counts = Counter(shape)
+    return positions == sorted(positions) and all(
+        (member.many or counts[member.name] <= 1) and (not member.required or counts[member.name] > 0)
+        for member in element.members
+    )
+
+
+def _plain(node: Node, element: Element) -> bool:
+    """Whether there is nothing to say of a text, as of nearly every one; False where it takes a closer look."""
+    text = node.text
+    if node.attributes or node.children or not text:
+        return False
+    match element.kind:
+        case Kind.TEXT:
+            return not text.isspace()
+        case Kind.CHOICE:
+            return text in element.allowed
+        case Kind.TIME:
+            return values.parse_time(text) is not None
+        case _:
+            return False
 
 
 def _time_complaint(name: str, text: str) -> str:

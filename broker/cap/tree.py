@@ -116,6 +116,17 @@ class Node:
         self._by_name = None
         self._steps = None
 
+    def dissolve(self) -> None:
+        """Cut the ties between a tree that nobody needs any more, so that its memory is free at once.
+
+        Nodes and their parents know each other, and the collector of such rings takes longer over the tree of a
+        message than everything else that is done with it.
+        """
+        for child in self.children:
+            child.parent = None
+            if child.children:
+                child.dissolve()
+
     def _index(self) -> dict[str, list[Node]]:
         """The CAP children under their names, in order; the tree must be complete before this is asked."""
         index: dict[str, list[Node]] = {}

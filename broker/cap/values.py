@@ -32,6 +32,8 @@ _BCP_47 = re.compile(
     r"|x(?:-[a-z0-9]{1,8})+|i-[a-z]{2,8})",
     re.IGNORECASE,
 )
+_KEPT_LENGTH = 10_000
+"""Characters of the longest polygon that is remembered, so that what is kept stays small whatever is sent."""
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 
 # Quantifiers are possessive, so that a long text costs neither time nor memory.
@@ -129,6 +131,19 @@ def parse_pair(text: str) -> tuple[float, float] | None:
         return None
     latitude, longitude = parse_number(parts[0]), parse_number(parts[1])
     return None if latitude is None or longitude is None else (latitude, longitude)
+
+
+def parse_pairs(text: str) -> tuple[tuple[float, float] | None, ...]:
+    """The coordinate pairs of a list that white space separates, None for each that is none."""
+    # Lint and model read the same polygon, and so do the infos of a message in several languages.
+    return _kept_pairs(text) if len(text) <= _KEPT_LENGTH else _parse_pairs(text)
+
+
+def _parse_pairs(text: str) -> tuple[tuple[float, float] | None, ...]:
+    return tuple([parse_pair(word) for word in words(text)])
+
+
+_kept_pairs = lru_cache(maxsize=128)(_parse_pairs)
 
 
 def words(text: str) -> list[str]:

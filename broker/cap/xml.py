@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from xml.sax.saxutils import escape  # writes only; nothing is parsed with the standard library
 
 from lxml import etree
@@ -184,7 +184,8 @@ def _blank_declaration(text: str, mark: bytes, codec: str) -> str:
         message = f"the byte order mark says {codec}, the declaration {declared}"
         raise _RefusedError("cap.xml.encoding", message, place="line 1", value=declared)
     end = declaration.end()
-    return re.sub(r"[^\r\n]", " ", text[:end]) + text[end:]
+    blank = " " * end if declaration[0].isprintable() else re.sub(r"[^\r\n]", " ", declaration[0])
+    return blank + text[end:]
 
 
 def _refuse_doctype(text: str) -> None:
@@ -256,6 +257,7 @@ class _Converter:
 
     def __init__(self, limits: Limits, parsed: Parsed, namespace: str) -> None:
         self._limits = limits
+        self._most, self._deepest = limits.max_elements, limits.max_depth
         self._parsed = parsed
         self._prefix = "{" + namespace + "}"
         self._elements = 0
@@ -265,16 +267,15 @@ class _Converter:
         self._parsed.root = self._node(root, root.tag, None, 1)
 
     def _node(self, element: etree._Element, tag: str, parent: Node | None, depth: int) -> Node:
-        line = self._count(element, depth)
+        # Runs for every element of every message, so what is rare is left to others.
+        self._elements += 1
+        if self._elements > self._most or depth > self._deepest:
+            self._refuse(element)
         name, namespace = self._names.get(tag) or self._named(tag)
-        node = Node(
-            name,
-            element.text or "",
-            parent=parent,
-            line=line,
-            namespace=namespace,
-            attributes=_attributes(element) if element.attrib else (),
-        )
+        line: Any = element.sourceline  # the stubs leave its type open
+        node = Node(name, element.text or "", parent=parent, line=line, namespace=namespace)
+        if element.keys():
+            node.attributes = _attributes(element)
         if (
             namespace is not None
             and parent is not None
@@ -296,16 +297,11 @@ class _Converter:
                 node.text += tail
         return node
 
-    def _count(self, element: etree._Element, depth: int) -> int | None:
-        """Hold one more element to the limits; its line."""
-        self._elements += 1
-        if self._elements > self._limits.max_elements:
-            raise _RefusedError("cap.elements", f"the message has more than {self._limits.max_elements} elements")
-        line: Any = element.sourceline  # the stubs leave its type open
-        if depth > self._limits.max_depth:
-            message = f"elements are nested more than {self._limits.max_depth} deep"
-            raise _RefusedError("cap.depth", message, place=f"line {line}")
-        return line if line is None else int(line)
+    def _refuse(self, element: etree._Element) -> NoReturn:
+        if self._elements > self._most:
+            raise _RefusedError("cap.elements", f"the message has more than {self._most} elements")
+        message = f"elements are nested more than {self._deepest} deep"
+        raise _RefusedError("cap.depth", message, place=f"line {_line(element)}")
 
     def _look_inside(self, element: etree._Element, signature: Node, depth: int) -> None:
         for child in element.iterchildren("*"):
@@ -314,7 +310,9 @@ class _Converter:
                 inside.line = signature.line
                 self._parsed.signed_content.append(inside)
             else:
-                self._count(child, depth)
+                self._elements += 1
+                if self._elements > self._most or depth > self._deepest:
+                    self._refuse(child)
                 self._look_inside(child, signature, depth + 1)
 
     def _named(self, tag: str) -> tuple[str, str | None]:
