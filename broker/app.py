@@ -16,34 +16,18 @@ from typing import IO, Any
 from aiohttp import web
 
 from broker import logs
-from broker.api.alerts import counting
 from broker.api.health import Health
 from broker.api.problems import middleware
 from broker.api.server import Server
-from broker.api.service import Api
-from broker.audience.index import LiveIndex
-from broker.audience.policies import load_policies
-from broker.clock import now_ms
+from broker.api_role import ApiRole
 from broker.dashboard.pages import Dashboard
 from broker.dispatch.dispatcher import Dispatcher
-from broker.dispatch.planner import Planner
-from broker.dispatch.previews import Previews
-from broker.dispatch.proposal import Proposer
 from broker.dispatch.relay import Relay
-from broker.dispatch.versions import digest_of
-from broker.errors import ChannelError, ConfigError, FenghuoError, Problem, StoreError
-from broker.geo.districts import Districts
-from broker.geo.events import EventCatalogue
-from broker.geo.regions import Regions
-from broker.intake.accept import Intake
-from broker.intake.authority import Authority
-from broker.intake.departments import Departments
+from broker.errors import ChannelError, ConfigError, FenghuoError, Problem
 from broker.metrics import Metrics
 from broker.mqtt.access import Accounts
 from broker.mqtt.embedded import EmbeddedServer
-from broker.release.release import Release
-from broker.rendition.lint import missing
-from broker.rendition.templates import TemplateSet
+from broker.planning import Planning
 from broker.sealing import Keyring
 from broker.settings import Listen, Settings
 from broker.store.contract import Store
@@ -53,7 +37,8 @@ from broker.tracking.parker import Parker
 from broker.tracking.tracker import Tracker
 from broker.transport.contract import Transport
 from broker.transport.factory import open_transport
-from broker.types import AlertState, ChannelName
+from broker.types import ChannelName
+from broker.world import World
 from channels.app.channel import AppChannel
 from channels.broadcast.channel import BroadcastChannel
 from channels.channel import Channel
@@ -62,28 +47,6 @@ from channels.sms.channel import SmsChannel
 from channels.worker import Worker, WorkerSettings
 
 WORKER = "worker:"
-_READMIT_S = 2
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What is read from files at start: who may warn, where things are, who is told what."""
-
-    regions: Regions
-    districts: Districts
-    events: EventCatalogue
-    departments: Departments
-
-    @classmethod
-    def load(cls, settings: Settings) -> World:
-        """Read the files. Raises ConfigError."""
-        files = settings.files
-        return cls(
-            Regions.load(files.divisions),
-            Districts.load(files.districts),
-            EventCatalogue.load(files.events),
-            Departments.load(files.departments),
-        )
 
 
 def all_roles(settings: Settings) -> tuple[str, ...]:
@@ -164,9 +127,12 @@ class App:
         relay = Relay(store, transport, self.metrics)
         dispatcher = None
         world = World.load(settings)
-        if "dispatcher" in self.roles:
-            dispatcher = await self._start_dispatcher(world, store, relay)
-        await self._start_faces(world, store, transport, dispatcher)
+        planning = None
+        if {"api", "dispatcher"} & set(self.roles):
+            planning = Planning.load(settings, world, store, keyring)
+        if planning is not None and "dispatcher" in self.roles:
+            dispatcher = await self._start_dispatcher(planning, store, relay)
+        await self._start_faces(world, planning, store, transport, dispatcher)
 
     async def _start_tracker(self, store: Store, transport: Transport) -> None:
         tracker = Tracker(store, transport, self.metrics, shards=range(self.settings.shards))
@@ -196,31 +162,27 @@ class App:
         self._watch(worker.run(), f"worker:{name}")
         self.workers[name] = worker
 
-    def _planner(self, world: World) -> Planner:
-        """Policies and templates over the world. Raises ConfigError."""
-        files = self.settings.files
-        policies, templates = load_policies(files.policies), TemplateSet.load(files.templates)
-        wrong = policies.check(
-            departments=[department.id for department in world.departments],
-            events=world.events,
-            regions=world.regions,
+    async def _start_dispatcher(self, planning: Planning, store: Store, relay: Relay) -> Dispatcher:
+        dispatcher = Dispatcher(
+            store,
+            relay,
+            self.metrics,
+            planning.planner,
+            Keyring.load(self.settings.address_keys),
+            index=planning.index,
         )
-        if problems := [*wrong, *missing(templates, policies.templates())]:
-            raise ConfigError(problems)
-        version = digest_of((files.policies, files.templates))
-        return Planner(policies, templates, world.regions, world.districts, version)
-
-    async def _start_dispatcher(self, world: World, store: Store, relay: Relay) -> Dispatcher:
-        planner = self._planner(world)
-        keyring = Keyring.load(self.settings.address_keys)
-        dispatcher = Dispatcher(store, relay, self.metrics, planner, keyring)
         await dispatcher.start()
         self._watch(dispatcher.run(), "dispatcher")
         self._watch(relay.run(), "relay")
         return dispatcher
 
     async def _start_faces(
-        self, world: World, store: Store, transport: Transport, dispatcher: Dispatcher | None
+        self,
+        world: World,
+        planning: Planning | None,
+        store: Store,
+        transport: Transport,
+        dispatcher: Dispatcher | None,
     ) -> None:
         settings = self.settings
         faces = [role for role in ("api", "dashboard") if role in self.roles]
@@ -230,22 +192,12 @@ class App:
         if "api" not in faces:
             app.add_routes(health.routes())
         else:
-            authority = Authority(world.regions, world.districts, world.events)
-            index = LiveIndex(store)
-            keyring = Keyring.load(settings.address_keys)
-            previews = Previews(store, Proposer(store, self._planner(world), keyring, index), index)
-            release = Release(store, world.departments, guard=previews)
-            intake = Intake(
-                store,
-                world.departments,
-                authority,
-                first_move=release.at_once,
-                accepted=counting(self.metrics),
-                max_bytes=settings.max_body_bytes,
-            )
+            assert planning is not None
             wake = dispatcher.wake if dispatcher is not None else _nobody
-            Api(store, intake, release, previews, self.metrics, health, released=wake).mount(app)
-            self._watch(_readmit(store, release), "readmit")
+            role = ApiRole.load(settings, world, planning, store, self.metrics)
+            role.mount(app, health, released=wake)
+            for name, work in role.work():
+                self._watch(work, name)
         if "dashboard" in faces:
             dashboard = Dashboard(
                 store,
@@ -309,20 +261,6 @@ def channel_of(name: ChannelName, settings: Settings) -> Channel:
     if name is ChannelName.SIGNAGE and channels.signage is not None:
         return SignageChannel(channels.signage)
     raise ChannelError(f"the channel {name} is not configured")
-
-
-async def _readmit(store: Store, release: Release) -> None:
-    """Take on alerts whose acceptance a crash cut off between keeping them and deciding on release."""
-    log = logs.get(role="release")
-    while True:
-        try:
-            for alert in await store.alerts(states=(AlertState.RECEIVED,), limit=100):
-                if alert.received < now_ms() - 1000 * _READMIT_S:
-                    log.warning("alert_readmitted", alert=alert.id)
-                    await release.admit(alert)
-        except StoreError as error:
-            log.warning("readmit_postponed", reason=str(error))
-        await asyncio.sleep(_READMIT_S)
 
 
 def _nobody() -> None:

@@ -7,6 +7,10 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.api.rates import RateLimit
+from broker.dispatch.previews import PreviewSettings
+from broker.feeds.settings import PublicFeeds
+from broker.signing.settings import SigningSettings
 from broker.transport.topology import PREFIX
 from broker.types import ChannelName
 from broker.yamlfile import load_yaml
@@ -40,6 +44,10 @@ class Files(_Strict):
     departments: Path = Path("departments.yaml")
     policies: Path = Path("../policies")
     templates: Path = Path("../templates")
+    expiry: Path | None = None
+    """How long what names no end stands; without it, a day."""
+    feeds: Path | None = None
+    """The feeds of others that are pulled; without it, none."""
 
 
 class EmbeddedMqtt(_Strict):
@@ -90,6 +98,14 @@ class Settings(_Strict):
     grace_seconds: float = Field(default=600.0, ge=0)
     """How long after an alert's end receipts are still waited for."""
     files: Files = Files()
+    previews: PreviewSettings = PreviewSettings()
+    """What is shown before release, and how long it holds."""
+    rate: RateLimit | None = RateLimit()
+    """How many requests a department may make; null is no limit. Cancels are never limited."""
+    signing: SigningSettings = SigningSettings()
+    """Signs what is published."""
+    feeds: PublicFeeds = PublicFeeds()
+    """How the feeds that the public reads present themselves."""
     embedded_mqtt: EmbeddedMqtt | None = None
     channels: Channels = Channels()
     workers: dict[ChannelName, WorkerSettings] = Field(default_factory=dict)

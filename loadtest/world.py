@@ -66,8 +66,11 @@ def lay_out(
         "address_keys": str(keys),
         "listen": {"port": api},
         "dashboard": {"port": dashboard},
+        # What is measured is what the broker can take, not what it allows.
+        "rate": None,
         "files": {
             "divisions": str(_ROOT / "config/regions/divisions.csv"),
+            "expiry": str(_ROOT / "config/expiry.yaml"),
             "districts": str(_ROOT / "config/regions/districts.geojson"),
             "events": str(_ROOT / "config/events.yaml"),
             "departments": str(departments),

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from broker.audience.policies import load_policies
+from broker.clock import now_ms
 from broker.commands.common import Subparsers, add_config
 from broker.errors import ConfigError, Problem
+from broker.feeds.settings import FeedsFile, load_feeds
 from broker.geo.districts import Districts
 from broker.geo.events import EventCatalogue
 from broker.geo.regions import Regions
 from broker.intake.departments import Departments
+from broker.intake.expiry import Expiry, unreachable
+from broker.intake.signatures import SignatureCheck
 from broker.rendition.lint import lint, missing
 from broker.rendition.templates import TemplateSet
 from broker.sealing import Keyring
 from broker.settings import Settings
+from broker.signing.sign import Signer
 from broker.store.sql import open_store
 from broker.transport.factory import open_transport
 
@@ -45,6 +51,21 @@ def _check(args: argparse.Namespace) -> int:
     departments = loading(
         "departments", lambda: Departments.load(files.departments), lambda found: str(len([*found]))
     )
+    expiry_file, feeds_file = files.expiry, files.feeds
+    if expiry_file is not None:
+        expiry = loading("expiry", lambda: Expiry.load(expiry_file), lambda found: f"{len(found.warnings)} lines")
+        loading.problems("expiry", unreachable(expiry, str(expiry_file)) if expiry else [])
+    if departments:
+        signatures = loading(
+            "certificates",
+            lambda: SignatureCheck.load(departments),
+            lambda found: f"{len(found.certificates.expiries())} of departments",
+        )
+        loading.problems("certificates", signatures.certificates.untimely(now_ms()) if signatures else [])
+    loading("signing", lambda: Signer.of(settings.signing), lambda found: "ours" if found else "none of ours")
+    if feeds_file is not None and departments:
+        feeds = loading("feeds", lambda: load_feeds(feeds_file), lambda found: f"{len(found.feeds)} pulled")
+        loading.problems("feeds", unknown_departments(feeds, departments, feeds_file) if feeds else [])
     policies = loading("policies", lambda: load_policies(files.policies), lambda found: f"{len(found.rules)} rules")
     templates = loading("templates", lambda: TemplateSet.load(files.templates), lambda found: str(len([*found])))
     if policies and departments and events and regions:
@@ -79,6 +100,16 @@ class _Loading:
             print(f"{name}: NOT good")
             for problem in problems:
                 print(f"  {problem}")
+
+
+def unknown_departments(feeds: FeedsFile, departments: Departments, path: Path) -> list[Problem]:
+    """Feeds that belong to no department, whose alerts nobody could release."""
+    known = {department.id for department in departments}
+    return [
+        Problem(str(path), "feeds.department", f"feed {feed.name}: no such department", feed.department)
+        for feed in feeds.feeds
+        if feed.department not in known
+    ]
 
 
 def _say(error: ConfigError) -> None:

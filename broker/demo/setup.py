@@ -104,6 +104,7 @@ def lay_out(layout: Layout, where: Where, corner: Corner | None) -> Settings:
     mqtt_port = free_port()
     files = {
         "divisions": ROOT / "config/regions/divisions.csv",
+        "expiry": ROOT / "config/expiry.yaml",
         "districts": ROOT / "config/regions/districts.geojson",
         "events": ROOT / "config/events.yaml",
         "departments": ROOT / "config/departments.yaml",

@@ -139,7 +139,8 @@ class FollowUps:
                     rendition=first_rendition + cut.rendition,
                     district=cut.source.district,
                     round=round_,
-                    expires=follow.renditions[cut.rendition].expires,
+                    # Sessions hold it for terminals that are away for as long as they hold what it ends.
+                    expires=max(follow.renditions[cut.rendition].expires, cut.source.expires),
                     recipients=recipients,
                     addresses=self._keyring.seal(addresses, batch_context(number)),
                 )
