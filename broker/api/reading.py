@@ -191,6 +191,8 @@ def shape(schema: Mapping[str, Any]) -> str:
         return f"[{shape(schema.get('items', {}))}]"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"{{… : {shape(schema['additionalProperties'])}}}"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{kind} {schema['minimum']}–{schema['maximum']}"
     return kind
 
 

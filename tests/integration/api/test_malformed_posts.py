@@ -299,6 +299,11 @@ async def test_what_is_not_http_gets_an_answer_of_400_at_most(api: Api, request_
 
     assert 400 <= answer.status < 500, answer
     assert "Set-Cookie" not in answer.headers
+    assert answer.media_type == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == answer.status
+    assert problem["type"] == f"/problems/{problem['code']}"
+    assert b"Traceback" not in answer.body
 
 
 async def test_a_chunk_that_lies_about_its_length_is_refused(api: Api) -> None:
