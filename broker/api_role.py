@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from broker import logs
+from broker.api import published
 from broker.api.alerts import counting
 from broker.api.health import Health
 from broker.api.service import Api
@@ -109,9 +110,10 @@ class ApiRole:
             health,
             released=released,
             rate=self.settings.rate,
+            more=published.operations(FeedRoutes(self.store, self.signer, self.settings.feeds)),
+            tags=published.TAGS,
         )
         api.mount(app)
-        FeedRoutes(self.store, self.signer, self.settings.feeds).add_to(app)
 
     def work(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What runs beside the routes until cancelled, by name."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from broker.api import published
 from broker.api.alerts import counting
 from broker.api.bodies import Bodies
 from broker.api.health import Health
@@ -32,6 +33,7 @@ from broker.clock import now_ms
 from broker.dispatch.planner import Planner
 from broker.dispatch.previews import Previews
 from broker.dispatch.proposal import Proposer
+from broker.feeds.routes import FeedRoutes
 from broker.geo.events import EventCatalogue
 from broker.intake import tokens
 from broker.intake.accept import Intake
@@ -299,6 +301,8 @@ async def running_api(
         released=lambda: released.append(None),
         rate=rate,
         bodies=bodies,
+        more=published.operations(FeedRoutes(store, None)),
+        tags=published.TAGS,
     )
     app = web.Application(middlewares=[middleware], client_max_size=MAX_BYTES)
     served.mount(app)
