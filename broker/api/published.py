@@ -9,8 +9,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from broker.api.declare import IF_NONE_MATCH, Answer, Call, Handler, Header, Operation, Shown, Strict
-from broker.api.models import said
-from broker.api.said import Said
+
+from broker.api.said import Said, said
 from broker.feeds import atom
 from broker.feeds.routes import FeedRoutes
 
@@ -21,7 +21,8 @@ _LANGUAGE: Final[dict[str, Any]] = {
     "pattern": "^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$",
     "example": "zh-CN",
 }
-_LEVEL: Final[dict[str, Any]] = {
+_LEVELS: Final = ("red", "orange", "yellow", "blue", "all")
+_LEVEL: Final[dict[str, Any]] = {"type": "string", "enum": list(_LEVELS), "example": "red"}
     "type": "string",
     "enum": ["red", "orange", "yellow", "blue", "all"],
     "example": "red",
