@@ -9,7 +9,6 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from broker.api.declare import IF_NONE_MATCH, Answer, Call, Handler, Header, Operation, Shown, Strict
-
 from broker.api.said import Said, said
 from broker.feeds import atom
 from broker.feeds.routes import FeedRoutes
@@ -23,10 +22,6 @@ _LANGUAGE: Final[dict[str, Any]] = {
 }
 _LEVELS: Final = ("red", "orange", "yellow", "blue", "all")
 _LEVEL: Final[dict[str, Any]] = {"type": "string", "enum": list(_LEVELS), "example": "red"}
-    "type": "string",
-    "enum": ["red", "orange", "yellow", "blue", "all"],
-    "example": "red",
-}
 _ID: Final[dict[str, Any]] = {"type": "string", "pattern": "^[0-9a-f]{21}$", "example": "019b0c4d7f01a2b3c4d5e"}
 _ETAG: Final = Header("ETag", Said("Changes when the answer does.", "内容变化时随之变化。"), '"4f1d"')
 _SAME: Final = Answer(304, Said("What the reader has still holds.", "读者已有的版本仍然有效。"), headers=(_ETAG,))
