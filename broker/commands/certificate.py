@@ -16,6 +16,7 @@ from broker.privately import write_private
 from broker.settings import Settings
 from broker.signing.certificates import Expiry, key_kind, read_certificates
 from broker.signing.generate import KEY_KINDS, new_pair
+from broker.signing.sign import Signer
 
 
 def add(commands: Subparsers) -> None:
@@ -45,7 +46,8 @@ def add(commands: Subparsers) -> None:
 def _list(args: argparse.Namespace) -> int:
     settings = Settings.load(args.config)
     check = SignatureCheck.load(Departments.load(settings.files.departments))
-    expiries = check.certificates.expiries()
+    signer = Signer.of(settings.signing)
+    expiries = [*check.certificates.expiries(), *([signer.expiry] if signer else [])]
     at_ms = now_ms()
     if args.json:
         print(json.dumps([_row(expiry, at_ms) for expiry in expiries], ensure_ascii=False, indent=2))

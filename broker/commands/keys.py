@@ -7,14 +7,19 @@ import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from broker.commands.common import Subparsers, add_config
 from broker.mqtt.access import Account, Accounts
 from broker.privately import write_private
 from broker.sealing import Keyring
 from broker.settings import Settings
+from broker.signing.generate import new_pair
 from channels.broadcast.keys import SigningKey
 from channels.broadcast.provision import broadcaster_login
+
+_PUBLISHER: Final = "Fenghuo"
+"""The name in our own certificate, where nobody made one with another."""
 
 
 def add(commands: Subparsers) -> None:
@@ -46,6 +51,13 @@ def _missing(settings: Settings) -> Iterator[tuple[Path, str]]:
     if not settings.address_keys.exists():
         write_private(settings.address_keys, Keyring.new_line() + "\n")
         yield settings.address_keys, "address key; keep a copy, without it the recipients cannot be reached"
+    certificate, own = settings.signing.certificate, settings.signing.key
+    if certificate is not None and own is not None and not certificate.exists() and not own.exists():
+        public, private = new_pair(_PUBLISHER)
+        write_private(own, private)
+        write_private(certificate, public)
+        yield own, "private key that signs what the public feeds carry"
+        yield certificate, "its certificate, valid for two years; give it to whoever reads the feeds"
     if (
         channels.sms is not None
         and channels.sms.password_file is not None

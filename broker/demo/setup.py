@@ -25,6 +25,7 @@ from broker.ports import free_port
 from broker.privately import write_private
 from broker.sealing import Keyring
 from broker.settings import Settings
+from broker.signing.generate import new_pair
 from broker.store.contract import Store
 from broker.types import ChannelName, Kind
 from channels.broadcast.keys import SigningKey
@@ -101,6 +102,11 @@ def lay_out(layout: Layout, where: Where, corner: Corner | None) -> Settings:
     smpp = layout.keys / "smpp.password"
     if not smpp.exists():
         write_private(smpp, secrets.token_hex(4) + "\n")  # SMPP passwords have at most eight characters
+    publisher = layout.keys / "publisher.key"
+    if not publisher.exists():
+        certificate, private = new_pair("Fenghuo demo")
+        write_private(publisher.with_suffix(".pem"), certificate)
+        write_private(publisher, private)
     mqtt_port = free_port()
     files = {
         "divisions": ROOT / "config/regions/divisions.csv",
@@ -118,6 +124,7 @@ def lay_out(layout: Layout, where: Where, corner: Corner | None) -> Settings:
         "address_keys": str(address_keys),
         "listen": {"port": where.port or free_port()},
         "dashboard": {"port": free_port()},
+        "signing": {"certificate": str(publisher.with_suffix(".pem")), "key": str(publisher)},
         "files": {name: str(path) for name, path in files.items()},
         "channels": {
             "sms": {"port": free_port(), "system_id": "fenghuo", "password_file": str(smpp)},

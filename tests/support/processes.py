@@ -133,6 +133,7 @@ def a_configuration(folder: Path, **changes: Any) -> Path:
     }
     config["listen"]["port"], config["dashboard"]["port"] = listen, dashboard
     config["files"] = {name: str((ROOT / "config" / path).resolve()) for name, path in config["files"].items()}
+    config["signing"] = {"certificate": str(data / "publisher.pem"), "key": str(data / "publisher.key")}
     config["embedded_mqtt"] = {"port": mqtt, "credentials": str(data / "mqtt.jsonl"), "journal": str(data / "mqtt")}
     channels = config["channels"]
     channels["sms"] |= {"port": smpp, "password_file": str(data / "smpp.password")}

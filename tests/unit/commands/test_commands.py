@@ -99,9 +99,20 @@ def test_check_finds_a_good_configuration_good(config: Path, capsys: Capture) ->
     assert "NOT good" not in capsys.readouterr().out
 
 
-def test_check_finds_the_shipped_configuration_good(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setenv(KEYS_VARIABLE, Keyring.new_line())
-    assert main(["check", "--config", str(ROOT / "config/fenghuo.yaml")]) == 0, capsys.readouterr().out
+def test_check_finds_the_shipped_configuration_good_once_its_keys_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv(KEYS_VARIABLE, raising=False)
+    (tmp_path / "config").mkdir()
+    places = [own.relative_to(ROOT) for own in (ROOT / "config").iterdir() if own.name != "fenghuo.yaml"]
+    for place in (*places, Path("policies"), Path("templates")):
+        (tmp_path / place).symlink_to(ROOT / place)
+    path = tmp_path / "config/fenghuo.yaml"
+    path.write_text((ROOT / "config/fenghuo.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["check", "--config", str(path)]) == 1
+    assert "fenghuo keys init" in capsys.readouterr().out
+    assert main(["keys", "init", "--config", str(path)]) == 0
+    assert main(["check", "--config", str(path)]) == 0, capsys.readouterr().out
 
 
 def test_check_names_file_line_and_what_was_meant(config: Path, capsys: Capture) -> None:

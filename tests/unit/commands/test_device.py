@@ -10,6 +10,8 @@ import pytest
 from broker.cli import main
 from broker.mqtt.access import Accounts
 from broker.sealing import KEYS_VARIABLE
+from broker.settings import Settings
+from broker.signing.sign import Signer
 from channels.mailbox.tokens import Gate, load_secret
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = text.replace(f" {name}", f" {ROOT}/config/{name}")
     path.write_text(text)
     assert main(["keys", "init", "--config", str(path)]) == 0
+    assert Signer.of(Settings.load(path).signing) is not None
     return path
 
 
