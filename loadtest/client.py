@@ -73,7 +73,9 @@ class Client:
     async def run(
         self, requests: Iterator[tuple[int, bytes]], seconds: float, *, into: Slice | None = None
     ) -> Slice:
-        """Send requests for so long, as many at once as there are connections, and wait for the last answer.
+        """Send requests for so long, or until there are no more, and wait for the last answer.
+
+        As many are under way at once as there are connections.
 
         Raises LoadTestError for any answer but 202, and when one does not come; what came before is in `into`.
         """
@@ -152,11 +154,19 @@ class _Line(asyncio.Protocol):
         assert self._done is not None
         self._written = time.perf_counter()
         if self._written >= self._until:
-            if not self._done.done():
-                self._done.set_result(None)
+            self._end()
             return
-        self._number, data = next(self._requests)
+        following = next(self._requests, None)
+        if following is None:
+            self._end()
+            return
+        self._number, data = following
         self._transport.write(data)
+
+    def _end(self) -> None:
+        assert self._done is not None
+        if not self._done.done():
+            self._done.set_result(None)
 
     def _fail(self, why: str) -> None:
         if self._done is not None and not self._done.done():

@@ -7,8 +7,9 @@ import asyncio
 import gc
 import hashlib
 import secrets
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,8 +20,12 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
+from broker.clock import now_ms
 from broker.demo.servers import Corner
 from broker.intake import tokens
+from broker.privately import write_private
+from broker.signing.generate import new_pair
+from broker.signing.sign import Signer
 from broker.store.contract import Store
 from broker.store.sql import open_store
 from broker.types import AlertState
@@ -35,6 +40,8 @@ _PATH: Final = "/v1/alerts"
 _WARM_UP_SECONDS: Final = 1.0
 _PAGE: Final = 5_000
 _CHECKED_EVENTS: Final = 200
+_SIGNED: Final = "signed"
+_HOUR_MS: Final = 3_600_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=count, default=32, metavar="N", help="posts under way at once")
     parser.add_argument("--seconds", type=count, default=4, metavar="N", help="length of one slice")
     parser.add_argument("--rounds", type=count, default=7, metavar="N", help="slices of each arm; medians count")
+    parser.add_argument(
+        "--signed", type=count, default=3_000, metavar="N", help="signed messages that are made beforehand"
+    )
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="keep a profile of each of our processes")
 
 
@@ -56,6 +66,8 @@ class Arm:
     messages: Messages
     tokens: Mapping[str, str]
     """By department."""
+    signed: Sequence[bytes] = ()
+    """The same messages with a signature, by number; empty where they are sent without."""
     accepted: list[int] = field(default_factory=list)
     """The numbers of the messages that were answered 202."""
     slices: list[Slice] = field(default_factory=list)
@@ -63,21 +75,29 @@ class Arm:
     """Milliseconds of processor time of the server for each answer, by slice."""
     _next: int = 0
 
-    async def run(self, seconds: float, *, counts: bool) -> None:
-        """One slice of time; `counts` says whether its figures do. Raises LoadTestError."""
+    async def run(self, seconds: float, *, rounds: int, counts: bool) -> None:
+        """One slice of time, or of the messages that are there for `rounds` of them and one more to warm up.
+
+        `counts` says whether its figures do. Raises LoadTestError.
+        """
+        most = len(self.signed) // (rounds + 1) if self.signed else None
         before = self.child.cpu_seconds()
-        slice_ = await self.client.run(self._requests(), seconds)
+        slice_ = await self.client.run(self._requests(most), seconds)
         used = self.child.cpu_seconds() - before
         self.accepted += slice_.answered
         if counts:
             self.slices.append(slice_)
             self.cpu.append(1000 * used / len(slice_.answered))
 
-    def _requests(self) -> Iterator[tuple[int, bytes]]:
-        while True:
-            number = self._next
-            self._next += 1
+    def body(self, number: int) -> bytes:
+        """The message of a number, as it is sent."""
+        return self.signed[number] if self.signed else self.messages.message(number)[1]
+
+    def _requests(self, most: int | None) -> Iterator[tuple[int, bytes]]:
+        for number in range(self._next, sys.maxsize if most is None else self._next + most):
+            self._next = number + 1
             department, body = self.messages.message(number)
+            body = self.signed[number] if self.signed else body
             yield number, request(self.client.host, _PATH, body, token=self.tokens[department])
 
     def figures(self) -> dict[str, Any]:
@@ -110,14 +130,22 @@ async def run(args: argparse.Namespace) -> Result:
         described = machine.describe(**lent.versions)
         messages = Messages(datetime.now(UTC))
         control = await _control(args, messages, folder, stack)
-        ours = [await _ours(form, args, messages, folder, lent, stack) for form in ("postgresql", "sqlite")]
+        departments, signer = _departments(folder, messages.departments)
+        say(f"signing {args.signed:,} messages …")
+        signed = [signer.sign(messages.message(number)[1]) for number in range(args.signed)]
+        ours = [
+            await _ours(
+                name, args, messages, folder, departments, lent, stack, signed=signed if name == _SIGNED else ()
+            )
+            for name in ("postgresql", "sqlite", _SIGNED)
+        ]
         arms = [control, *(arm for arm, _ in ours)]
         for arm in arms:
-            await arm.run(_WARM_UP_SECONDS, counts=False)
+            await arm.run(_WARM_UP_SECONDS, rounds=args.rounds, counts=False)
         for number in range(args.rounds):
             for arm in arms:
                 await _settled()
-                await arm.run(args.seconds, counts=True)
+                await arm.run(args.seconds, rounds=args.rounds, counts=True)
             said = ", ".join(f"{arm.name} {arm.slices[-1].per_second:,.0f}/s" for arm in arms)
             say(f"round {number + 1}: {said}")
         figures = {arm.name: arm.figures() for arm in arms}
@@ -132,7 +160,8 @@ async def run(args: argparse.Namespace) -> Result:
 def _part(name: str, figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     measured, control = figures[name], figures["control"]
     ratio = measured["accepts_per_s"] / control["accepts_per_s"]
-    return {"measured": {"store": name} | measured, "control": control, "ratio": round(ratio, 3)}
+    store = "postgresql" if name == _SIGNED else name
+    return {"measured": {"store": store} | measured, "control": control, "ratio": round(ratio, 3)}
 
 
 async def _settled() -> None:
@@ -150,23 +179,26 @@ async def _control(args: argparse.Namespace, messages: Messages, folder: Path, s
 
 
 async def _ours(
-    form: str,
+    name: str,
     args: argparse.Namespace,
     messages: Messages,
     folder: Path,
+    departments: Path,
     lent: servers.Servers,
     stack: AsyncExitStack,
+    *,
+    signed: Sequence[bytes],
 ) -> tuple[Arm, World]:
     """The API as a process of its own on a store of its own, and its tokens."""
     corner = Corner(f"fenghuo_load_{secrets.token_hex(4)}")
     await corner.open(lent.database)
     stack.push_async_callback(corner.remove, lent.database, lent.amqp, 1)
     world = lay_out(
-        folder / form,
-        store=corner.database(lent.database) if form == "postgresql" else None,
+        folder / name,
+        store=corner.database(lent.database) if name != "sqlite" else None,
         transport=lent.amqp,
         prefix=corner.prefix,
-        departments=_departments(folder),
+        departments=departments,
     )
     store = open_store(world.settings.store)
     await store.start()
@@ -180,10 +212,10 @@ async def _ours(
     options = ["--config", str(world.config), "--log-level", "info"]
     if args.profile is not None:
         args.profile.mkdir(parents=True, exist_ok=True)
-        options += ["--profile", str((args.profile / f"intake-{form}.prof").absolute())]
-    child = await Child.start(form, "loadtest.role", *options, "api", errors=folder / f"{form}.log")
+        options += ["--profile", str((args.profile / f"intake-{name}.prof").absolute())]
+    child = await Child.start(name, "loadtest.role", *options, "api", errors=folder / f"{name}.log")
     stack.push_async_callback(child.stop)
-    return await _arm(form, child, args, messages, made, stack), world
+    return await _arm(name, child, args, messages, made, stack, signed=signed), world
 
 
 async def _arm(
@@ -193,21 +225,32 @@ async def _arm(
     messages: Messages,
     made: Mapping[str, str],
     stack: AsyncExitStack,
+    *,
+    signed: Sequence[bytes] = (),
 ) -> Arm:
     client = Client(child.ready["url"], args.connections)
     await client.open()
     stack.push_async_callback(client.close)
-    return Arm(name, child, client, messages, made)
+    return Arm(name, child, client, messages, made, signed)
 
 
-def _departments(folder: Path) -> Path:
-    """The demo's departments, with a second person at Red: so some alerts are released at once and some wait."""
+def _departments(folder: Path, names: Sequence[str]) -> tuple[Path, Signer]:
+    """The demo's departments as a file, and what signs for those in `names`.
+
+    Red needs a second person, so that some alerts are released at once and some wait.
+    """
+    certificate, key = (folder / name for name in ("certificate.pem", "key.pem"))
+    pair = new_pair("load test", days=1, from_at_ms=now_ms() - _HOUR_MS)
+    for place, text in zip((certificate, key), pair, strict=True):
+        write_private(place, text)
     path = folder / "departments.yaml"
     content = yaml.safe_load(DEPARTMENTS.read_text(encoding="utf-8"))
     for department in content["departments"]:
         department["release"]["Red"] = "second_person"
+        if department["id"] in names:
+            department["signature"] = {"certificates": [str(certificate)]}
     path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    return path
+    return path, Signer.load(certificate, key)
 
 
 async def _verify(arm: Arm, world: World) -> int:
@@ -215,7 +258,7 @@ async def _verify(arm: Arm, world: World) -> int:
 
     Raises LoadTestError.
     """
-    wanted = {hashlib.sha256(arm.messages.message(number)[1]).digest() for number in arm.accepted}
+    wanted = {hashlib.sha256(arm.body(number)).digest() for number in arm.accepted}
     store = open_store(world.settings.store)
     await store.start()
     try:
@@ -250,8 +293,9 @@ SCENARIO: Final = Scenario(
         "as `fenghuo run api` starts it, with its log on. The control arm is a bare aiohttp handler, also one "
         "process, that parses the same bytes with lxml, looks at nothing, keeps nothing and answers 202. One "
         "client serves all; the arms take turns in slices of some seconds, so that whatever else the machine does "
-        "hits each of them, and the medians of the slices count. At the end the alerts in the stores must be "
-        "exactly those that were answered 202."
+        "hits each of them, and the medians of the slices count. Signed messages (ECDSA on P-256, "
+        "signed beforehand) go to a server of their own on PostgreSQL and stand beside. At the end the alerts in "
+        "the stores must be exactly those that were answered 202."
     ),
     add_arguments=add_arguments,
     run=run,

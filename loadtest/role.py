@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 
 from broker import logs
-from broker.app import WORKER, App, all_roles
+from broker.app import WORKER, App, all_roles, settle
 from broker.sealing import Keyring
 from broker.settings import Settings
 from broker.store.contract import Store
@@ -57,6 +57,7 @@ async def serve(settings: Settings, roles: tuple[str, ...]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     app = InstantApp(settings, roles)
     await app.start()
+    settle()
     sys.stdout.write(json.dumps({"ready": True, "url": app.server.url if app.server else None}) + "\n")
     sys.stdout.flush()
     try:

@@ -97,13 +97,13 @@ class Intake:
         self, body: bytes, digest: bytes, form: Literal["xml", "json"], content_type: str, token: TokenRecord
     ) -> AlertRecord:
         received = now_ms()
-        alert = self._understood(body, form, received)
+        alert, signed = self._understood(body, form, received)
         department = self._departments.get(token.department)
         named = await references.resolve(alert, self._store)
         denied, unclear = self._authority.problems(alert, department)
         denied = realm_problems(alert.status, token) + denied
         if self._signatures is not None:
-            denied += self._signatures.problems(body, form, department, received)
+            denied += self._signatures.problems(body, form, department, received, signed=signed)
         for wrong, odd in (
             references.problems(alert, named, department),
             await self._machines(alert, named, token),
@@ -127,10 +127,11 @@ class Intake:
                 self._accepted(kept)
         return kept
 
-    def _understood(self, body: bytes, form: Literal["xml", "json"], received: int) -> Alert:
+    def _understood(self, body: bytes, form: Literal["xml", "json"], received: int) -> tuple[Alert, bool]:
+        """The message, and whether it has a signature; in a valid one that stands in its place only."""
         reading = read(body, form, limits=self._limits, posture=Posture.STRICT, now=from_ms(received))
         if reading.alert is not None and reading.valid:
-            return reading.alert
+            return reading.alert, reading.signatures > 0
         problems = [
             Problem(
                 f"{finding.place} (line {finding.line})" if finding.line else finding.place,

@@ -25,15 +25,24 @@ class SignatureCheck:
         return cls(Certificates.load(files), limits=limits)
 
     def problems(
-        self, body: bytes, form: Literal["xml", "json"], department: Department, received_ms: int
+        self,
+        body: bytes,
+        form: Literal["xml", "json"],
+        department: Department,
+        received_ms: int,
+        *,
+        signed: bool = True,
     ) -> list[Problem]:
         """Why the signature keeps the alert from being accepted; empty when nothing does.
 
         A signature that is there is always judged, required or not: one that is broken, or that nobody can judge,
-        is a reason to refuse, never a thing to overlook. `body` is as received.
+        is a reason to refuse, never a thing to overlook. `body` is as received. `signed` False says that the body
+        was read as a valid message and that no signature stood in it, so that it need not be parsed once more.
         """
         if form == "json":
             return [_json()] if department.signature.required else []
+        if not signed:
+            return [_absent(department)] if department.signature.required else []
         pinned = self.certificates.of(department.id)
         verdict = verify(body, pinned, received_ms, limits=self._limits)
         if verdict.state is SignatureState.VALID:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.store import schema
 from broker.store.alerts import STAMPS, alert_of, select_alerts
-from broker.store.database import Database
+from broker.store.database import Database, Rows
 from broker.store.part import Part
 from broker.store.records import AlertEvent, AlertRecord, ReferenceRecord
 from broker.store.together import Together
@@ -36,7 +36,7 @@ class SqlAccepting(Part):
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
-        self._arrivals = Together(db, self._keep)
+        self._arrivals = Together(db, self._keep, single=db.at_one_stroke)
 
     async def add_alert(
         self,
@@ -57,17 +57,14 @@ class SqlAccepting(Part):
     async def _keep(self, conn: AsyncConnection, group: Sequence[_Arrival]) -> list[AlertRecord]:
         # In one order everywhere, so that two processes with the same alerts in hand cannot block each other.
         rows = sorted((_values(each.alert) for each in group), key=_identity)
-        new = await self._db.insert_new_many(conn, schema.alerts, _ALERT, rows, unique=_IDENTITY)
-        added = [each for each in group if each.alert.id in new]
-        events = [_event(event) for each in added for event in each.events]
-        await self._db.insert_many(conn, schema.alert_events, _EVENT, events)
+        events = [_event(event) for each in group for event in each.events]
         named = [
             (reference.alert, position, reference.sender, reference.identifier, reference.sent)
-            for each in added
+            for each in group
             for position, reference in enumerate(each.references)
         ]
-        if named:
-            await self._db.insert_many(conn, schema.alert_references, _REFERENCE, named)
+        parts = (Rows(schema.alert_events, _EVENT, events), Rows(schema.alert_references, _REFERENCE, named))
+        new = await self._db.insert_new_many(conn, schema.alerts, _ALERT, rows, unique=_IDENTITY, parts=parts)
         return [each.alert if each.alert.id in new else await _present(conn, each.alert) for each in group]
 
 

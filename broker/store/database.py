@@ -12,7 +12,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -52,11 +52,22 @@ def translated() -> Iterator[None]:
         raise StoreError(f"{type(cause).__name__}: {cause}".strip()) from error
 
 
+class Rows(NamedTuple):
+    """Rows of a table, with its columns in their order."""
+
+    table: sa.Table
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
 class Database(ABC):
     """A database that the store's parts read and write through."""
 
     side_by_side: int = 1
     """How many transactions of one kind are worth having on their way at once."""
+
+    at_one_stroke: bool = False
+    """Whether `insert_new_many` is one statement, whatever `parts` it has."""
 
     def __init__(self) -> None:
         self._writes: set[asyncio.Future[Any]] = set()
@@ -166,10 +177,12 @@ class Database(ABC):
         rows: Sequence[Row],
         *,
         unique: Sequence[str],
+        parts: Sequence[Rows] = (),
     ) -> set[Any]:
         """Insert rows unless one with the same values of `unique` exists, in the table or before it in `rows`.
 
-        Returns what the first of `columns`, a key, holds in the rows that were inserted.
+        `parts` are rows of other tables that belong to these, by their first column; those of rows that were not
+        inserted are left out. Returns what the first of `columns`, a key, holds in the rows that were inserted.
         """
 
     @abstractmethod

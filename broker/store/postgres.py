@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from broker.store.database import Database, Row, T, Write, driver_of, key_names, quoted
+from broker.store.database import Database, Row, Rows, T, Write, driver_of, key_names, quoted
 from broker.store.statements import Prepared
 
 _TRIES: Final = 5
@@ -27,6 +27,8 @@ _TRY_AGAIN: Final = ("40001", "40P01")
 
 class PostgresDatabase(Database):
     """`url` is a libpq URL: postgresql://user:password@host:port/database?sslmode=…"""
+
+    at_one_stroke = True
 
     def __init__(self, url: str, *, connections: int = 8) -> None:
         super().__init__()
@@ -130,13 +132,30 @@ class PostgresDatabase(Database):
         rows: Sequence[Row],
         *,
         unique: Sequence[str],
+        parts: Sequence[Rows] = (),
     ) -> set[Any]:
-        """One INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING."""
+        """One statement: INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING, and one INSERT for each part."""
+        if not rows:
+            return set()
+        key, values = columns[0], _turned(rows)
         statement = (
-            f"INSERT INTO {table.name} ({quoted(columns)}) SELECT * FROM unnest({_arrays(conn, table, columns)}) "  # noqa: S608
-            f'ON CONFLICT ({quoted(unique)}) DO NOTHING RETURNING "{columns[0]}"'
+            f"WITH added AS (INSERT INTO {table.name} ({quoted(columns)}) "  # noqa: S608 — our own names
+            f"SELECT * FROM unnest({_arrays(conn, table, columns)}) "
+            f'ON CONFLICT ({quoted(unique)}) DO NOTHING RETURNING "{key}")'
         )
-        return {row[0] for row in await driver_of(conn).fetch(statement, *_turned(rows))} if rows else set()
+        for number, part in enumerate(each for each in parts if each.rows):
+            names = quoted(part.columns)
+            arrays = _arrays(conn, part.table, part.columns, first=len(values) + 1)
+            # In the order in which they are given, for that is the order of their own numbers.
+            taken = quoted(part.columns, 'given."{}"')
+            statement += (
+                f", part{number} AS (INSERT INTO {part.table.name} ({names}) SELECT {taken} "  # noqa: S608
+                f"FROM unnest({arrays}) WITH ORDINALITY AS given ({names}, place) "
+                f'JOIN added ON added."{key}" = given."{part.columns[0]}" ORDER BY given.place)'
+            )
+            values += _turned(part.rows)
+        found = await driver_of(conn).fetch(statement + f' SELECT "{key}" FROM added', *values)  # noqa: S608
+        return {row[0] for row in found}
 
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
         """One INSERT … SELECT FROM unnest(…) ON CONFLICT DO UPDATE."""
@@ -197,10 +216,10 @@ def _remember(_connection: Any, record: Any) -> None:
     record.info["returned"] = time.monotonic()
 
 
-def _arrays(conn: AsyncConnection, table: sa.Table, columns: Sequence[str]) -> str:
+def _arrays(conn: AsyncConnection, table: sa.Table, columns: Sequence[str], *, first: int = 1) -> str:
     """Parameters for unnest: $1::bigint[], $2::bytea[], …"""
     kinds = (table.columns[name].type.compile(conn.dialect) for name in columns)
-    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, 1))
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, first))
 
 
 def _turned(rows: Sequence[Row]) -> list[list[Any]]:

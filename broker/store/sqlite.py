@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
-from broker.store.database import Database, Row, T, Write, driver_of, key_names, quoted
+from broker.store.database import Database, Row, Rows, T, Write, driver_of, key_names, quoted
 from broker.store.statements import Prepared
 
 _READERS: Final = 4
@@ -198,6 +198,7 @@ class SqliteDatabase(Database):
         rows: Sequence[Row],
         *,
         unique: Sequence[str],
+        parts: Sequence[Rows] = (),
     ) -> set[Any]:
         """INSERT … VALUES (…), … ON CONFLICT DO NOTHING, in as few statements as the limit of variables allows."""
         inserted: set[Any] = set()
@@ -211,6 +212,10 @@ class SqliteDatabase(Database):
             )
             given = [value for row in part for value in row]
             inserted |= {row[0] for row in await driver_of(conn).execute_fetchall(statement, given)}
+        for others in parts:
+            belonging = [row for row in others.rows if row[0] in inserted]
+            if belonging:
+                await self.insert_many(conn, others.table, others.columns, belonging)
         return inserted
 
     async def add_up(self, conn: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:

@@ -38,14 +38,19 @@ class Together(Generic[Item, Result]):
 
     `work` writes a group inside a transaction and returns a result for each item, in their order. It may be run
     again, and it is run for single items when a group fails for the sake of one of them. An item by itself waits
-    for nobody.
+    for nobody. `single` says of `work` what it says of a write (broker.store.database).
     """
 
     def __init__(
-        self, db: Database, work: Callable[[AsyncConnection, Sequence[Item]], Awaitable[list[Result]]]
+        self,
+        db: Database,
+        work: Callable[[AsyncConnection, Sequence[Item]], Awaitable[list[Result]]],
+        *,
+        single: bool = False,
     ) -> None:
         self._db = db
         self._work = work
+        self._single = single
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writing = 0
 
@@ -72,7 +77,7 @@ class Together(Generic[Item, Result]):
     async def _write_group(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         items = [item for item, _ in group]
         try:
-            results = await self._db.write(lambda conn: self._work(conn, items))
+            results = await self._db.write(lambda conn: self._work(conn, items), single=self._single)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
             if len(group) > 1 and _is_its_own(error):
                 for one in group:

@@ -38,7 +38,20 @@ def database() -> Iterator[str]:
 
 
 async def test_intake_ends_with_one_object_that_counts_only_what_is_in_the_stores(amqp: str, database: str) -> None:
-    options = ("--connections", "4", "--seconds", "1", "--rounds", "2", "--amqp", amqp, "--database", database)
+    options = (
+        "--connections",
+        "4",
+        "--seconds",
+        "1",
+        "--rounds",
+        "2",
+        "--signed",
+        "90",
+        "--amqp",
+        amqp,
+        "--database",
+        database,
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest", "intake", "--json", *options), stdout=PIPE, stderr=PIPE, cwd=ROOT
     )
@@ -50,14 +63,14 @@ async def test_intake_ends_with_one_object_that_counts_only_what_is_in_the_store
             await process.wait()
     assert process.returncode == 0, errors.decode()
     result = json.loads(output.splitlines()[-1])
-    assert {"scenario", "measured", "control", "ratio", "machine", "sqlite"} <= set(result)
+    assert {"scenario", "measured", "control", "ratio", "machine", "sqlite", "signed"} <= set(result)
     assert result["scenario"] == "intake"
     assert set(result["machine"]) >= {"postgresql", "rabbitmq", "cpu", "cores"}
     again = Result.of(output.decode())
     assert json.loads(again.json()) == result
     for title, part in parts(again):
         measured, control = part["measured"], part["control"]
-        assert measured["store"] == (title.partition("_")[0] or "postgresql")
+        assert measured["store"] == ("sqlite" if title == "sqlite" else "postgresql")
         assert len(measured["rounds"]) == len(control["rounds"]) == 2
         assert 0 < measured["accepted"] == measured["found_in_store"]
         assert 0 < measured["p50_ms"] <= measured["p99_ms"]
