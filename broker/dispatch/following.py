@@ -13,7 +13,7 @@ from broker.dispatch.chain import Chain, chain_of
 from broker.dispatch.proposal import Proposer
 from broker.dispatch.reached import planned_for
 from broker.dispatch.stopping import stop
-from broker.errors import Conflict
+from broker.errors import Conflict, StoreError
 from broker.ledger.arrays import COUNT_NAMES
 from broker.release.states import allowed_from
 from broker.sealing import SealError
@@ -72,9 +72,17 @@ class Following:
         self._watches = {each.id: self._watches.get(each.id, _Watch()) for each in followers}
         for follower in followers:
             watch = self._watches[follower.id]
-            if watch.due <= now:
+            if watch.due > now:
+                continue
+            try:
                 rounds += await self._look(follower, watch)
-                watch.due = now_ms() + watch.wait
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - logged, and tried again
+                # A fault of ours with one message must not keep the others from being looked after.
+                self._log.exception("round_failed", alert=follower.id)
+                watch.wait = _SELDOM_MS
+            watch.due = now_ms() + watch.wait
         return rounds
 
     async def _look(self, follower: AlertRecord, watch: _Watch) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -142,6 +143,28 @@ async def test_evidence_that_comes_after_the_cancel_gets_a_round_of_its_own_and_
         assert await dispatcher._following.sweep() == expected
         assert await world.told(cancel) == {Phase.CANCEL: {SMS: [1, 4], APP: [20]}}
     assert (await world.store.alert(cancel.id)).round == 2
+
+
+async def test_a_fault_with_one_follower_does_not_keep_the_others_from_their_rounds(world: World) -> None:
+    dispatcher = world.dispatcher()
+    alert, broken = await world.post(), await world.post(areas=(WULONG,))
+    await dispatcher._plan_all()
+    bad = await world.post(MsgType.CANCEL, broken)
+    good = await world.post(MsgType.CANCEL, alert)
+    await dispatcher._plan_all()
+    await world.send(alert, {2})
+    await world.send(broken, {7})
+    propose = dispatcher._proposer.propose
+
+    async def burst(record: AlertRecord, **how: Any) -> Any:
+        if record.id == bad.id:
+            raise RuntimeError("a fault of ours")
+        return await propose(record, **how)
+
+    dispatcher._proposer.propose = burst  # type: ignore[method-assign]
+    assert await dispatcher._following.sweep() == 1
+    assert await world.told(good) == {Phase.CANCEL: {SMS: [2]}}
+    assert await world.told(bad) == {}
 
 
 async def test_two_dispatchers_cancel_and_sweep_once(world: World) -> None:
