@@ -92,7 +92,7 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         people,
         later=LATE,
         departments=departments,
-        play_ms=60_000,  # a loudspeaker still sounds when it is stopped
+        play_ms=600_000,  # a loudspeaker still sounds when it is stopped
         sms_window=WINDOW,
         workers=workers,
     ) as made:
@@ -145,6 +145,7 @@ async def _released_at_the_second_try(told: Story) -> None:
     path = write_registry(stage.folder / "late.csv", LATE)
     await run(stage.folder, "registry", "import", str(path), "--config", str(stage.broker.config), name="import")
     told.answers["outdated"] = await stage.release(alert, told.second, told.shown["first"]["preview"])
+    assert told.answers["outdated"].status == 409, "it was released although the audience had changed"
     told.states["refused"] = (await stage.store.alert(alert)).state
     told.shown["second"] = await stage.preview(alert, told.second)
     told.answers["released"] = await stage.release(alert, told.second, told.shown["second"]["preview"])
@@ -262,6 +263,7 @@ async def test_an_update_that_raises_the_level_waits_for_release_and_the_former_
     assert story.states["narrowed, while the raise waits"] is AlertState.COMPLETED
     assert await story.stage.who(story.ids["raised"], phase=Phase.UPDATE) == story.inside
     assert await story.stage.who(story.ids["raised"], phase=Phase.WARNING) == set()
+    assert await story.stage.who(story.ids["raised"]) <= story.concerned
     history = (await story.stage.look(story.ids["raised"], story.author))["history"]
     assert [step["who"] for step in history if step["state"] == "released"] == [story.second.id]
 
@@ -296,8 +298,10 @@ async def test_loudspeakers_stop_apps_hide_it_and_screens_drop_it(story: Story) 
                 return mine <= found
 
             await eventually(gone, f"{alert} is withdrawn on {channel}")
-    # A loudspeaker takes a minute to play it: none did, since each was stopped.
-    assert not [line for line in stage.lines(ChannelName.BROADCAST) if line["event"] == "presented"]
+    # A loudspeaker takes ten minutes to play it: none came to the end, since each was stopped.
+    for alert in (story.alert, *warnings_of(story)):
+        assert (ChannelName.BROADCAST, Phase.WARNING) not in await stage.heard(alert, "presented")
+        assert (ChannelName.BROADCAST, Phase.UPDATE) not in await stage.heard(alert, "presented")
     for screen in (one for one in (*NEAR_PEOPLE, *FAR_PEOPLE) if one.channel is ChannelName.SIGNAGE):
         assert [item["phase"] for item in await stage.playlist(screen)] == ["cancel"]
     for app in (one for one in (*NEAR_PEOPLE, *FAR_PEOPLE, *LATE) if one.channel is ChannelName.APP):

@@ -400,7 +400,7 @@ async def test_the_feeds_list_nothing_but_what_is_for_the_public(ran: Run) -> No
         for channel in CHANNELS
         if each[0] in MARKS and each[:2] in REACHED and each[2] in (*WARNS, MsgType.CANCEL)
     ],
-    ids=str,
+    ids=lambda value: named(value) if isinstance(value, tuple) else str(value),
 )
 async def test_every_text_on_every_surface_carries_the_mark(
     ran: Run, combination: Combination, channel: ChannelName
