@@ -21,9 +21,6 @@ from broker.cap.compose import geocode_area
 from broker.cap.level import Level
 from broker.cap.model import Alert, MsgType, Scope, Status
 from broker.cap.xml import to_xml
-from broker.mqtt.access import Account, Accounts, Login
-from broker.mqtt.client import Connection, Server, connect
-from broker.mqtt.wire import Connect, Publish
 from broker.types import CHANNELS, AlertState, ChannelName, Phase
 from channels.broadcast.ids import MESSAGE_FILTER
 from channels.broadcast.keys import TrustedKeys
@@ -36,6 +33,7 @@ from tests.support.story import (
     Stage,
     eventually,
     key_of,
+    listening,
     message,
     second_person_for,
     staged,
@@ -97,21 +95,6 @@ def those(kinds: set[str], *villages: str) -> set[str]:
 
 
 @dataclass
-class Listener:
-    """Someone who stands beside the loudspeakers: reads what the MQTT server hands to all villages."""
-
-    trusted: TrustedKeys
-    messages: list[BroadcastMessage] = field(default_factory=list)
-
-    def received(self, connection: Connection, message: Publish) -> None:
-        self.messages.append(unseal(message.payload, self.trusted))
-        connection.acknowledge(message.packet_id)
-
-    def lost(self, connection: Connection, why: str) -> None:
-        """It is closed at the end."""
-
-
-@dataclass
 class Outcome:
     """What became of one combination."""
 
@@ -144,7 +127,7 @@ class Run:
     live: Credential
     drill: Credential
     seconds: dict[Credential, Credential]
-    listener: Listener
+    loudspeakers: list[BroadcastMessage]
     outcomes: dict[Combination, Outcome] = field(default_factory=dict)
     statuses: dict[str, tuple[Status, Scope]] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
@@ -213,7 +196,7 @@ async def read_phones_and_loudspeakers(run: Run) -> None:
         if line["event"] == "received":
             language = BY_ADDRESS[line["address"]].language
             run.seen.note(keys[line["message"]], ChannelName.SMS, language, {"text": line["message"]})
-    for said in run.listener.messages:
+    for said in run.loudspeakers:
         content = {"title": said.title, "text": said.description, "speech": said.speech}
         run.seen.note(said.key.rpartition("/")[0], ChannelName.BROADCAST, "zh-CN", content)
 
@@ -257,32 +240,20 @@ async def all_of(run: Run) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ran(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("reached")
-    ear = Login("listener", "l" * 43, (MESSAGE_FILTER,))
     departments = second_person_for(folder, "met-hechuan")
-    async with staged(
-        folder, PEOPLE, departments=departments, more_accounts=lambda accounts: let_in(accounts, ear)
-    ) as stage:
+    async with staged(folder, PEOPLE, departments=departments) as stage:
         live, drill = await stage.credential("met-hechuan"), await stage.credential("met-hechuan", "--drill")
         seconds = {
             live: await stage.credential("met-hechuan", "--release"),
             drill: await stage.credential("met-hechuan", "--release", "--drill"),
         }
-        listener = Listener(TrustedKeys.parse((folder / "trusted-keys").read_text(), "trusted-keys"))
-        broadcast = stage.settings.channels.broadcast
-        assert broadcast is not None
-        server = Server.parse(broadcast.url.removeprefix("mqtt://"), "url")
-        connection = await connect(server, Connect("listener", "listener", b"l" * 43, True, 600), listener)
-        try:
-            await connection.subscribe(MESSAGE_FILTER)
-            run = Run(stage, live, drill, seconds, listener)
+        trusted = TrustedKeys.parse((folder / "trusted-keys").read_text(), "trusted-keys")
+        run = Run(stage, live, drill, seconds, [])
+        async with listening(
+            stage, MESSAGE_FILTER, lambda said: run.loudspeakers.append(unseal(said.payload, trusted))
+        ):
             await all_of(run)
             yield run
-        finally:
-            connection.close()
-
-
-def let_in(accounts: Accounts, login: Login) -> None:
-    accounts.add(Account.of(login))
 
 
 def expected(combination: Combination) -> dict[Phase, set[str]]:

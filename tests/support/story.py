@@ -31,11 +31,14 @@ from broker.cap.model import Alert, Area, MsgType, Scope, Status
 from broker.cap.xml import parse_xml, to_xml
 from broker.cli import main
 from broker.ledger.arrays import NEVER, Milestone
-from broker.mqtt.access import Accounts
+from broker.mqtt.access import Account, Accounts, Login
+from broker.mqtt.client import Connection, Server, connect
+from broker.mqtt.wire import Connect, Publish
 from broker.settings import Settings
 from broker.store.contract import Store
 from broker.store.sql import open_store
 from broker.types import CHANNELS, AlertState, ChannelName, Phase
+from channels.broadcast.ids import MESSAGE_FILTER, REPORT_FILTER
 from channels.broadcast.keys import SigningKey
 from channels.mailbox.client import parse_events
 from tests.support.processes import PATIENCE, ROOT, Broker, Command, a_configuration, far_end_lines, start
@@ -46,6 +49,7 @@ SENDERS = {
     "met-wulong": "wulong-met@warning.example",
     "met-wushan": "wushan-met@warning.example",
 }
+LISTENER = Login("listener", "l" * 43, (MESSAGE_FILTER, REPORT_FILTER))
 ENDS = (
     AlertState.COMPLETED,
     AlertState.CANCELLED,
@@ -366,6 +370,36 @@ def key_of(channel: ChannelName, told: str) -> str:
     return told.rpartition("/")[2] if channel is ChannelName.BROADCAST else told.partition(":")[0]
 
 
+# -- beside the loudspeakers ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Ear:
+    take: Callable[[Publish], None]
+
+    def received(self, connection: Connection, message: Publish) -> None:
+        self.take(message)
+        connection.acknowledge(message.packet_id)
+
+    def lost(self, connection: Connection, why: str) -> None:
+        """The broker was stopped or killed, or we have heard enough."""
+
+
+@asynccontextmanager
+async def listening(stage: Stage, topics: str, take: Callable[[Publish], None]) -> AsyncIterator[None]:
+    """Hand over what the MQTT server says to the villages, or they to it, until it ends for the first time."""
+    broadcast = stage.settings.channels.broadcast
+    assert broadcast is not None
+    server = Server.parse(broadcast.url.removeprefix("mqtt://"), "url")
+    wish = Connect(LISTENER.username, LISTENER.username, LISTENER.password.encode(), True, 600)
+    connection = await connect(server, wish, _Ear(take))
+    try:
+        await connection.subscribe(topics)
+        yield
+    finally:
+        connection.close()
+
+
 # -- setting the scene ---------------------------------------------------------------------------------------
 
 
@@ -390,7 +424,7 @@ def second_person_for(folder: Path, *names: str) -> Path:
     return path
 
 
-def _far_ends(folder: Path, settings: Settings, play_ms: int) -> dict[str, list[str]]:
+def _far_ends(folder: Path, settings: Settings, play_ms: int, latency_ms: int) -> dict[str, list[str]]:
     """Options of the simulators."""
     channels = settings.channels
     assert channels.sms is not None
@@ -400,7 +434,7 @@ def _far_ends(folder: Path, settings: Settings, play_ms: int) -> dict[str, list[
     return {
         "smsc": [
             *("--port", str(channels.sms.port), "--password-file", str(channels.sms.password_file)),
-            *("--latency-ms", "1", "--receipt-delay-ms", "20"),
+            *("--latency-ms", str(latency_ms), "--receipt-delay-ms", "20"),
         ],
         "village": [
             *("--terminals", str(folder / "terminals.csv"), "--keys", str(folder / "trusted-keys")),
@@ -462,19 +496,18 @@ async def staged(
     departments: Path | None = None,
     play_ms: int = 30,
     sms_window: int = 1000,
-    more_accounts: Callable[[Accounts], None] | None = None,
+    sms_latency_ms: int = 1,
     **changes: Any,
 ) -> AsyncIterator[Stage]:
     """Everything up and connected; `later` have devices but are not in the registry yet."""
     config = _configured(folder, departments, changes, sms_window)
     settings = await asyncio.to_thread(_lay_out, folder, config, people, later)
-    if more_accounts is not None:
-        assert settings.embedded_mqtt is not None
-        accounts = Accounts.load(settings.embedded_mqtt.credentials)
-        more_accounts(accounts)
-        accounts.save(settings.embedded_mqtt.credentials)
+    assert settings.embedded_mqtt is not None
+    accounts = Accounts.load(settings.embedded_mqtt.credentials)
+    accounts.add(Account.of(LISTENER))
+    accounts.save(settings.embedded_mqtt.credentials)
     async with AsyncExitStack() as stack:
-        options = _far_ends(folder, settings, play_ms)
+        options = _far_ends(folder, settings, play_ms, sms_latency_ms)
 
         async def far_end(name: str) -> Command:
             log = folder / "far-ends" / f"{_FAR_END_OF[name]}.jsonl"
