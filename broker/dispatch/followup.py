@@ -106,6 +106,8 @@ class FollowUps:
                 if not len(ordinals):
                     continue
                 mine.setdefault(channel, []).append(each.batch.recipients[ordinals])
+                if phase is Phase.CLEAR and await voices.phase_of(each.batch) is Phase.CLEAR:
+                    continue  # the last that they heard is that it does not concern them: it need not be said again
                 if each.batch.id in held:
                     continue  # not told of an older message either: the newer one may just be on its way to them
                 voice = await voices.of(each.batch)
@@ -181,19 +183,26 @@ class _Voices:
         self._replaces = replaces
         self._alerts: dict[str, Alert | None] = {}
         self._by_key: dict[tuple[str, int, ChannelName, str], int | None] = {}
-        self._languages: dict[int, str] = {}
+        self._said_before: dict[int, RenditionRecord] = {}
         self.renditions: list[RenditionDraft] = []
         self.problems: list[Problem] = []
 
     async def of(self, batch: BatchRecord) -> int | None:
         """The number of the rendition for the readers of a batch; None if it cannot be made."""
-        if batch.rendition not in self._languages:
-            self._languages[batch.rendition] = (await self._store.rendition(batch.rendition)).language
-        language = self._languages[batch.rendition]
+        language = (await self._before(batch)).language
         key = (batch.alert, batch.segment, batch.channel, language)
         if key not in self._by_key:
             self._by_key[key] = await self._make(*key)
         return self._by_key[key]
+
+    async def phase_of(self, batch: BatchRecord) -> Phase:
+        """What the readers of a batch were told by it."""
+        return Phase(str((await self._before(batch)).content.get("phase", Phase.WARNING)))
+
+    async def _before(self, batch: BatchRecord) -> RenditionRecord:
+        if batch.rendition not in self._said_before:
+            self._said_before[batch.rendition] = await self._store.rendition(batch.rendition)
+        return self._said_before[batch.rendition]
 
     async def _make(self, origin: str, number: int, channel: ChannelName, language: str) -> int | None:
         alert = await self._original(origin)
