@@ -8,7 +8,7 @@ from broker import logs
 from broker.audience.index import LiveIndex
 from broker.cap.model import MsgType
 from broker.clock import now_ms
-from broker.dispatch.chain import Chain, age, chain_of
+from broker.dispatch.chain import Chain, chain_of
 from broker.dispatch.following import Following
 from broker.dispatch.planner import Planner
 from broker.dispatch.previews import Previews
@@ -150,7 +150,7 @@ class Dispatcher:
                 await self._end(record, AlertState.EXPIRED, "what it cancels was never posted")
             return not chain.warnings  # it may come still, and is cancelled then before anybody is sent it
         for cancel in chain.cancels:
-            if age(cancel) > age(record) and cancel.state in _IN_FORCE:
+            if chain.is_older(record, cancel) and cancel.state in _IN_FORCE:
                 reason = f"cancelled by {cancel.identifier} before it was planned"
                 await self._end(record, AlertState.CANCELLED, reason)
                 return True

@@ -18,6 +18,7 @@ from broker.cap.document import read
 from broker.cap.model import Alert, Info
 from broker.cap.segments import Segment, segments
 from broker.clock import from_ms
+from broker.dispatch.chain import WARNS, age
 from broker.dispatch.draft import RenditionDraft, addresses_at
 from broker.dispatch.planner import Planner, info_in
 from broker.dispatch.reached import reached, union, without
@@ -86,27 +87,31 @@ class FollowUps:
         phase: Phase,
         warnings: Sequence[AlertRecord],
         *,
+        cancels: Sequence[AlertRecord] = (),
         done: Mapping[ChannelName, Recipients],
         held: Collection[int] = (),
     ) -> FollowUp:
         """A message of `phase` to everybody whom `warnings` may have reached, except those in `done`.
 
-        Who was reached by several gets one message, about the newest. Batches in `held` are left out.
+        Who was reached by several gets one message, about the newest; whose last word was that it is over, by an
+        Update or by one of the earlier `cancels`, gets none. Batches in `held` are left out.
         """
-        newest_first = sorted(warnings, key=lambda warning: (warning.sent, warning.id), reverse=True)
-        voices = _Voices(self._store, self._planner, record, alert, phase, tuple(w.id for w in newest_first))
+        newest_first = sorted((*warnings, *cancels), key=age, reverse=True)
+        replaced = tuple(each.id for each in newest_first if each.msg_type in WARNS)
+        voices = _Voices(self._store, self._planner, record, alert, phase, replaced)
+        over = (Phase.CANCEL,) if phase is Phase.CANCEL else (Phase.CANCEL, Phase.CLEAR)
         taken = dict(done)
         cuts: list[FollowCut] = []
         for warning in newest_first:
             mine: dict[ChannelName, list[Recipients]] = {}
-            async for each in reached(self._store, [warning]):
+            async for each in reached(self._store, [warning], underway=warning.msg_type not in WARNS):
                 channel = each.batch.channel
                 left = without(each.ids, [taken[channel]] if channel in taken else [])
                 ordinals = each.ordinals[left]
                 if not len(ordinals):
                     continue
                 mine.setdefault(channel, []).append(each.batch.recipients[ordinals])
-                if phase is Phase.CLEAR and await voices.phase_of(each.batch) is Phase.CLEAR:
+                if await voices.phase_of(each.batch) in over:
                     continue  # the last that they heard is that it does not concern them: it need not be said again
                 if each.batch.id in held:
                     continue  # not told of an older message either: the newer one may just be on its way to them

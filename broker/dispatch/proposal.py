@@ -102,9 +102,13 @@ class Proposer:
         later round: nobody is warned anew, only those who were found to be reached since are told.
         """
         alert = self.alert_of(record)
-        before = (await chain_of(self._store, record)).before(record)
+        chain = await chain_of(self._store, record)
+        before = chain.before(record)
+        cancels = [each for each in chain.cancels if chain.is_older(each, record)]
         if record.msg_type == MsgType.CANCEL:
-            follow = await self._follow_ups.propose(record, alert, Phase.CANCEL, before, done=done or {}, held=held)
+            follow = await self._follow_ups.propose(
+                record, alert, Phase.CANCEL, before, cancels=cancels, done=done or {}, held=held
+            )
             return Proposal(record, None, follow)
         draft = None
         if done is None:
@@ -115,7 +119,9 @@ class Proposer:
                 done[channel] = union([columns.ids[cut.positions] for cut in draft.cuts if cut.channel is channel])
         follow = FollowUp()
         if before and not (draft and draft.stopped):
-            follow = await self._follow_ups.propose(record, alert, Phase.CLEAR, before, done=done, held=held)
+            follow = await self._follow_ups.propose(
+                record, alert, Phase.CLEAR, before, cancels=cancels, done=done, held=held
+            )
         return Proposal(record, draft, follow)
 
     async def _draft(self, record: AlertRecord, alert: Alert, before: tuple[AlertRecord, ...]) -> Draft:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.ledger.arrays import NEVER, Milestone, Ordinals, Recipients
+from broker.ledger.arrays import NEVER, Milestone, Ordinals, Recipients, final_mask
 from broker.store.contract import Store
 from broker.store.records import AlertRecord, BatchRecord
 from broker.types import CHANNELS, ChannelName
@@ -29,16 +29,19 @@ class Reached:
         return self.batch.recipients[self.ordinals]
 
 
-async def reached(store: Store, alerts: Sequence[AlertRecord]) -> AsyncIterator[Reached]:
+async def reached(store: Store, alerts: Sequence[AlertRecord], *, underway: bool = False) -> AsyncIterator[Reached]:
     """What each batch of `alerts` reached, alert by alert in the order given; batches that reached nobody are
-    left out."""
+    left out. With `underway` those count too who will still be tried."""
     for alert in alerts:
         numbers = await store.batch_ids(alert=alert.id)
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]
             batches = await store.batches(some)
             for batch, row in zip(batches, await store.ledger_rows(some), strict=True):
-                ordinals = np.flatnonzero(row.times[Milestone.SENT] != NEVER).astype(np.uint16)
+                counted = row.times[Milestone.SENT] != NEVER
+                if underway:
+                    counted |= ~final_mask(row.states)
+                ordinals = np.flatnonzero(counted).astype(np.uint16)
                 if len(ordinals):
                     yield Reached(batch, ordinals)
 

@@ -269,6 +269,36 @@ async def test_an_update_before_its_alert_warns_and_the_alert_is_not_sent_after_
     assert await world.state(alert) is AlertState.SUPERSEDED
 
 
+@pytest.mark.parametrize("later_ms", [-60_000, 0, 60_000])
+async def test_what_an_update_names_is_older_than_it_whatever_the_clocks_say(world: World, later_ms: int) -> None:
+    dispatcher = world.dispatcher()
+    to_come = an_alert("late", sender="cq-geo@warning.example", sent=T0 + later_ms)
+    update = await world.post(MsgType.UPDATE, to_come, sent_ms=T0)
+    await dispatcher._plan_all()
+    alert = await world.post(identifier="late", sent_ms=T0 + later_ms)
+    await dispatcher._plan_all()
+    assert await world.state(update) is AlertState.PLANNED
+    assert await world.state(alert) is AlertState.SUPERSEDED
+    assert await world.told(alert) == {}
+
+
+async def test_a_second_cancel_tells_only_those_whom_the_first_did_not(world: World) -> None:
+    dispatcher = world.dispatcher()
+    alert = await world.post()
+    await dispatcher._plan_all()
+    await world.send(alert, {1, 2})
+    first, second = await world.post(MsgType.CANCEL, alert), await world.post(MsgType.CANCEL, alert)
+    await dispatcher._plan_all()
+    assert await world.told(first) == {Phase.CANCEL: {SMS: [1, 2]}}
+    assert await world.told(second) == {}
+    again = await world.post(MsgType.UPDATE, alert)
+    await dispatcher._plan_all()
+    await world.send(again, {1})
+    third = await world.post(MsgType.CANCEL, alert)
+    await dispatcher._plan_all()
+    assert await world.told(third) == {Phase.CANCEL: {SMS: [1]}}
+
+
 async def test_a_drill_cannot_end_a_live_warning_nor_another_departments_message(world: World) -> None:
     dispatcher = world.dispatcher()
     alert = await world.post()
