@@ -98,9 +98,13 @@ async def _call(
     headers: Mapping[str, str] | None = None,
 ) -> int:
     """Ask, print the answer, and return 0 if it is good, 1 if it is no, 2 without a token."""
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not token:
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        # Something else than the token, such as a message that a shell caught along with it.
         print(f"set {TOKEN_VARIABLE} to a token that `fenghuo department token` made", file=sys.stderr)
+        return 2
+    if not args.url.startswith(("http://", "https://")):
+        print(f"--url {args.url}: an address begins with http:// or https://", file=sys.stderr)
         return 2
     url = f"{args.url.rstrip('/')}{path}"
     sent = {**(headers or {}), "Authorization": f"Bearer {token}"}

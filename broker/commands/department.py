@@ -18,7 +18,7 @@ def add(commands: Subparsers) -> None:
     inner = parser.add_subparsers(required=True, metavar="ACTION")
     token = inner.add_parser("token", help="make a token and show it once")
     token.add_argument("department", help="a department's id, as in departments.yaml")
-    token.add_argument("--days", type=int, help="valid for so many days (default: until revoked)")
+    token.add_argument("--days", type=_days, help="valid for so many days (default: until revoked)")
     token.add_argument(
         "--drill", action="store_true", help="posts and releases Exercise and Test, and nothing live"
     )

@@ -15,6 +15,7 @@ from broker.dispatch.followup import FollowUp, FollowUps
 from broker.dispatch.planner import Planner
 from broker.dispatch.reached import told, union
 from broker.errors import FenghuoError, Problem
+from broker.geo.regions import Regions
 from broker.intake.accept import form_of
 from broker.ledger.arrays import Recipients
 from broker.sealing import Keyring
@@ -141,6 +142,11 @@ class Proposer:
     def version(self) -> str:
         """Names the policies and templates that proposals are made with."""
         return self._planner.version
+
+    @property
+    def regions(self) -> Regions:
+        """The divisions that areas are resolved with."""
+        return self._planner.regions
 
     def alert_of(self, record: AlertRecord) -> Alert:
         """The message behind a record. Raises Unreadable."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.audience.index import LiveIndex
+from broker.cap.compose import geocode_area
 from broker.cap.level import Level
 from broker.cap.model import MsgType
 from broker.dispatch.corrections import Corrections
@@ -15,7 +16,7 @@ from broker.store.records import AlertRecord
 from broker.store.sql import open_store
 from broker.types import AlertState
 from tests.support.chains import HECHUAN, PLANNER, WULONG, World
-from tests.support.places import KEYRING, Person
+from tests.support.places import KEYRING, Person, regions
 
 PEOPLE = [*(Person(n) for n in range(1, 5)), *(Person(n, region=500156001001) for n in (5, 6))]
 
@@ -48,6 +49,28 @@ async def test_fewer_areas_with_the_same_words_are_a_correction(world: World) ->
     said = await judged(world, update)
     assert said is not None
     assert alert.identifier in said
+
+
+@pytest.mark.parametrize(
+    ("called", "pure"),
+    [("合川区", True), ("合川", False), ("全城立即撤离", False), ("合川区钓鱼城街道", False)],
+)
+async def test_what_an_area_is_called_is_the_originals_or_the_divisions_name(
+    world: World, called: str, pure: bool
+) -> None:
+    alert = await sent_to_both(world)
+    areas = (geocode_area(called, ["500117000000"]),)
+    update = await world.post(MsgType.UPDATE, alert, areas=areas, state=AlertState.RECEIVED, expires_in=3500)
+    assert (await judged(world, update) is not None) is pure
+
+
+async def test_a_township_may_be_named_with_its_district(world: World) -> None:
+    alert = await sent_to_both(world)
+    township = regions().get("500117001000")
+    for called in (township.name_zh, f"合川区{township.name_zh}"):
+        areas = (geocode_area(called, ["500117001000"]),)
+        update = await world.post(MsgType.UPDATE, alert, areas=areas, state=AlertState.RECEIVED, expires_in=3500)
+        assert await judged(world, update) is not None
 
 
 async def test_whoever_would_be_warned_anew_makes_it_more_than_a_correction(world: World) -> None:
