@@ -36,6 +36,13 @@ def add(commands: Subparsers) -> None:
     revoke.set_defaults(command=lambda args: run(_revoke(args)))
 
 
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 1:
+        raise argparse.ArgumentTypeError("a token is valid for a day at least")
+    return days
+
+
 async def _token(args: argparse.Namespace) -> int:
     async with store_of(args) as (settings, store):
         department = Departments.load(settings.files.departments).get(args.department)

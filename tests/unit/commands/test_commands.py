@@ -382,6 +382,21 @@ def test_a_machine_that_releases_is_misuse(config: Path) -> None:
     assert caught.value.code == 2
 
 
+def test_a_token_that_is_over_before_it_begins_is_misuse(config: Path) -> None:
+    for days in ("0", "-1", "soon"):
+        with pytest.raises(SystemExit) as refused:
+            main(["department", "token", "meteorology", "--days", days, "--config", str(config)])
+        assert refused.value.code == 2
+
+
+def test_what_a_shell_caught_along_with_a_token_is_said_to_be_no_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("FENGHUO_TOKEN", "a warning\nfh_abc")
+    assert main(["alert", "status", "abc"]) == 2
+    assert "FENGHUO_TOKEN" in capsys.readouterr().err
+
+
 def test_a_token_for_an_unknown_department_is_refused(config: Path, capsys: Capture) -> None:
     assert main(["department", "token", "astrology", "--config", str(config)]) == 1
     assert "no department 'astrology'" in capsys.readouterr().err
