@@ -51,7 +51,7 @@ class _Page:
 
 
 class FeedRoutes:
-    """The routes under `/feeds`."""
+    """What `/feeds` answers; the calls are declared in broker.api.published."""
 
     def __init__(
         self,
@@ -70,19 +70,6 @@ class FeedRoutes:
         self._pages: OrderedDict[tuple[str, str | None, str], _Page] = OrderedDict()
         self._runs: OrderedDict[tuple[int, str] | None, tuple[float, list[AlertRecord]]] = OrderedDict()
         self._making = asyncio.Lock()
-
-    def routes(self) -> list[web.RouteDef]:
-        """The routes; each answers GET and HEAD."""
-        return [
-            web.get("/feeds", self.index),
-            web.get("/feeds/alerts/{id}.xml", self.cap),
-            web.get("/feeds/{language}.atom", self.feed),
-            web.get("/feeds/{language}/{level}.atom", self.feed),
-        ]
-
-    def add_to(self, app: web.Application) -> None:
-        """Serve them from `app`."""
-        app.add_routes(self.routes())
 
     async def index(self, request: web.Request) -> web.StreamResponse:
         """Which feeds there are: every language that the newest published alerts hold, every level."""

@@ -34,7 +34,7 @@ class _Strict(BaseModel):
 
 
 class SignatureRule(_Strict):
-    """What a department's signatures must be (CAP 1.2, 3.3.2.1: enveloped XML signatures)."""
+    """What a department's signatures must be (CAP 1.2, 3.3.4.1: enveloped XML signatures)."""
 
     required: bool = False
     """Whether an alert without a signature is refused."""

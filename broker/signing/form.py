@@ -1,7 +1,7 @@
 """What an alert's XML signature must look like before any of it is computed.
 
 XML signatures can say far more than CAP needs: sign parts, sign things elsewhere, compute what to sign. All that
-is where wrapping attacks live, so one form is taken and every other is refused (CAP 1.2, 3.3.2.1; XML Signature
+is where wrapping attacks live, so one form is taken and every other is refused (CAP 1.2, 3.3.4.1; XML Signature
 Syntax and Processing 1.1, 4 to 6): one enveloped Signature, the last child of the alert, with one Reference to the
 whole document.
 """

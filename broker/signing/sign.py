@@ -69,7 +69,7 @@ class Signer:
         return Expiry.of(OWN, self.certificate)
 
     def sign(self, data: bytes) -> bytes:
-        """The alert in `data` with an enveloped signature as its last child (CAP 1.2, 3.3.2.1).
+        """The alert in `data` with an enveloped signature as its last child (CAP 1.2, 3.3.4.1).
 
         ECDSA with SHA-256 on P-256, by the key's kind otherwise; exclusive canonicalization; our certificate in
         KeyInfo. The signature is inserted before the closing tag, every other byte stays. Raises InputRefused for

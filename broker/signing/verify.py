@@ -86,7 +86,7 @@ def verify(
 
     `certificates` are those pinned for whoever is said to have sent it; one that a message carries may choose
     among them and is trusted for nothing else. Their validity is judged at `received_ms`, the time of receipt,
-    not at any time that the message names. Takes CAP 1.2, 1.1 and 1.0 (CAP 1.2, 3.3.2.1).
+    not at any time that the message names. Takes CAP 1.2, 1.1 and 1.0 (CAP 1.2, 3.3.4.1).
     """
     limits = limits or Limits()
     root, problems = form.open_alert(data, limits)

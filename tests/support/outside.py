@@ -11,10 +11,13 @@ from typing import Any
 
 from aiohttp import web
 
+from broker.api import published
+from broker.api.gate import Gate
 from broker.api.server import Server
 from broker.cap.document import read
 from broker.cap.segments import segments
 from broker.clock import now_ms, to_ms
+from broker.feeds.routes import FeedRoutes
 from broker.intake.accept import new_id
 from broker.store.contract import Store
 from broker.store.records import AlertEvent, AlertRecord, ReferenceRecord
@@ -157,3 +160,9 @@ async def far_end(port: int = 0, **answers: Handler | bytes) -> AsyncIterator[Fa
         yield far
     finally:
         await far.server.close()
+
+
+def serve(app: web.Application, store: Store, feeds: FeedRoutes) -> None:
+    """The public feeds in `app`, as the broker serves them."""
+    gate = Gate(store)
+    app.add_routes([gate.route(operation) for operation in published.operations(feeds)])

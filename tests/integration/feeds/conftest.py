@@ -19,6 +19,7 @@ from broker.signing.generate import new_pair
 from broker.signing.sign import Signer
 from broker.store.contract import Store
 from broker.store.sql import open_store
+from tests.support.outside import serve
 
 ATOM = {"a": "http://www.w3.org/2005/Atom"}
 
@@ -68,7 +69,7 @@ class Feeds:
 @pytest.fixture
 async def feeds(store: Store, signer: Signer) -> AsyncIterator[Feeds]:
     app = web.Application(middlewares=[middleware])
-    FeedRoutes(store, signer, fresh_s=0.0).add_to(app)
+    serve(app, store, FeedRoutes(store, signer, fresh_s=0.0))
     server = Server(app, "127.0.0.1", 0)
     await server.start()
     connector = aiohttp.TCPConnector(force_close=True)

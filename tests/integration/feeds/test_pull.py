@@ -29,7 +29,7 @@ from broker.store.contract import Store
 from broker.store.outside_records import ItemOutcome
 from broker.store.sql import open_store
 from broker.types import AlertState
-from tests.support.outside import Far, cap, far_end, info, went_out
+from tests.support.outside import Far, cap, far_end, info, serve, went_out
 from tests.support.pulling import (
     SENDER,
     area_info,
@@ -583,7 +583,7 @@ async def test_our_own_feed_can_be_read_by_a_broker_elsewhere(store: Store) -> N
     await went_out(theirs, cap(area_info(), sender=SENDER, sent=recent()))
     await went_out(theirs, cap(info("en"), sender=SENDER, sent=recent()))
     app = web.Application(middlewares=[middleware])
-    FeedRoutes(theirs, None).add_to(app)
+    serve(app, theirs, FeedRoutes(theirs, None))
     server = Server(app, "127.0.0.1", 0)
     await server.start()
     report = await pulled(store, f"{server.url}/feeds/zh-CN/orange.atom")
